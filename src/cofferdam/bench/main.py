@@ -1,0 +1,158 @@
+"""`inv bench`: every figure of one run, on one machine and accelerator, against its peer in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from cofferdam.bench import stock
+from cofferdam.bench.client import Client, client_for
+from cofferdam.bench.containers import add_stock_runtime, start_times, throughput
+from cofferdam.bench.idle import idle_figures
+from cofferdam.bench.image import python_image
+from cofferdam.bench.model import Figure, Pair, Report, in_turn
+from cofferdam.bench.ports import measure_ports
+from cofferdam.bench.proxy import measure_proxy
+from cofferdam.bench.shares import measure_shares
+from cofferdam.errors import InstanceError
+from cofferdam.image.build import build_vm
+from cofferdam.image.model import Image
+from cofferdam.machine import api
+from cofferdam.machine.report import BootReport
+from cofferdam.machine.settings import BootSettings
+from cofferdam.profile import load_profile
+from cofferdam.progress import Progress
+from cofferdam.tools.tree import ToolsTree, ensure_tools
+
+INSTANCE = "bench"
+IMAGE = "cofferdam-bench/python"
+_RUNC = ("usr/bin/runc", "usr/sbin/runc")
+
+
+def run_bench(runs: int, progress: Progress) -> Report:
+    """Boot the default and then the debug profile on an instance of its own, measure, stop and remove it.
+
+    Args:
+        runs: figures of each side that count.
+        progress: where progress goes.
+    """
+    tools = ensure_tools(progress)
+    image = build_vm(load_profile("debug"), progress)
+    release = build_vm(load_profile("default"), progress)
+    layer = python_image(progress)
+    idle = _idle(release, progress)
+    with tempfile.TemporaryDirectory(prefix="cofferdam-share-") as share:
+        settings = BootSettings(name=INSTANCE, profile="debug", activate=False, shares=(share,))
+        report = api.boot(settings, progress, image)
+        try:
+            client = _client(report, tools, image)
+            pairs, figures = _measure(client, report.accelerator, tools, layer, Path(share), runs, progress)
+        finally:
+            _remove()
+    with progress.stage("bench boot"):
+        pairs.append(_boot_pair(tools, image, report, min(runs, 3), progress))
+    return Report(
+        machine=f"{_cpu()}, {os.cpu_count()} cores",
+        accelerator=report.accelerator,
+        kernel=report.kernel,
+        taken=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        runs=runs,
+        pairs=pairs,
+        figures=[*_sizes(release), *idle, *figures],
+    )
+
+
+def _remove() -> None:
+    # what failed before must not be hidden by an instance that is gone already
+    with contextlib.suppress(InstanceError):
+        api.stop(INSTANCE)
+        api.remove(INSTANCE)
+
+
+def _client(report: BootReport, tools: ToolsTree, image: Image) -> Client:
+    row = api.status(INSTANCE)[0]
+    if image.ssh_key is None:
+        raise InstanceError("the image has no ssh", hint="Bench runs on the debug profile.")
+    return client_for(report, tools=tools.path, key=image.ssh_key, known_hosts=Path(str(row["ssh"]["known_hosts"])))
+
+
+def _measure(
+    client: Client, accelerator: str, tools: ToolsTree, layer: Path, share: Path, runs: int, progress: Progress
+) -> tuple[list[Pair], list[Figure]]:
+    try:
+        with progress.stage("bench image"):
+            client.docker("import", str(layer), IMAGE)
+            runc = next(path for path in (tools.path / name for name in _RUNC) if path.exists())
+            add_stock_runtime(client, runc)
+        with client.direct() as direct:
+            with progress.stage("bench start"):
+                starts = start_times(direct, IMAGE, runs)
+            with progress.stage("bench inside"):
+                inside = throughput(direct, IMAGE, runs)
+        with progress.stage("bench proxy"):
+            pairs, figures = measure_proxy(client, IMAGE, runs, accelerator)
+        with progress.stage("bench shares"):
+            shared = measure_shares(client, IMAGE, share, runs)
+        with progress.stage("bench ports"):
+            published = measure_ports(client, IMAGE, runs, accelerator)
+        return [starts, *inside, *shared, *published, *pairs], figures
+    finally:
+        shutil.rmtree(client.config, ignore_errors=True)
+
+
+def _idle(release: Image, progress: Progress) -> list[Figure]:
+    with progress.stage("bench idle"):
+        try:
+            api.boot(BootSettings(name=INSTANCE, profile="default", activate=False), Progress(quiet=True), release)
+            return idle_figures(INSTANCE)
+        finally:
+            _remove()
+
+
+def _sizes(image: Image) -> list[Figure]:
+    return [
+        Figure(name="root image", unit="MB", value=image.root.stat().st_size / 1e6, goal=150),
+        Figure(name="kernel", unit="MB", value=image.kernel.stat().st_size / 1e6, goal=8),
+    ]
+
+
+def _boot_pair(tools: ToolsTree, image: Image, report: BootReport, runs: int, progress: Progress) -> Pair:
+    root = stock.stock_root(tools, progress)
+    settings = BootSettings(name=INSTANCE, profile="debug", activate=False)
+
+    def ours() -> float:
+        again = api.boot(settings, Progress(quiet=True), image)
+        seconds = again.seconds["docker"]
+        api.stop(INSTANCE)
+        return seconds
+
+    machine = stock.Machine(image, report.accelerator, settings.cpus, settings.memory)
+    try:
+        with tempfile.TemporaryDirectory(prefix="cofferdam-bench-") as name:
+            directory = Path(name)
+            disk = stock.first_boot(root, directory, machine)
+            series = in_turn(ours, lambda: stock.boot_seconds(disk, directory, machine), runs)
+    finally:
+        _remove()
+    return Pair(
+        name="power-on to Docker ready",
+        unit="s",
+        peer_name="stock Debian 13",
+        ours=series[0],
+        peer=series[1],
+        better="less",
+        goal=1 / 3,
+    )
+
+
+def _cpu() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    name: Callable[[str], str] = lambda line: line.partition(":")[2].strip()  # noqa: E731
+    return next((name(line) for line in lines if line.startswith("model name")), platform.processor() or platform.machine())

@@ -1,0 +1,1 @@
+"""Whole images: kernel, root file system and manifest."""

@@ -1,0 +1,1 @@
+"""The kernel: source, configuration from fragments, audit of the result, build."""

@@ -1,0 +1,1 @@
+"""The virtual machine: its command line, accelerators, life cycle, readiness and credentials."""

@@ -1,0 +1,206 @@
+"""QEMU's command line: a pure function from settings and facts to an argument list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from cofferdam.errors import HostError
+from cofferdam.machine.channels import LOOPBACK, Channel
+from cofferdam.machine.facts import HostFacts
+from cofferdam.machine.hosts.traps import Traits, traits
+from cofferdam.machine.settings import USUAL_MTU, Accelerator
+
+READY_PORT = "org.cofferdam.ready"
+DESKTOP_PORTS_PORT = "org.cofferdam.ports"
+DENIED_PORT = "org.cofferdam.denied"
+NETDEV = "net"
+_MEMORY = "ram"
+_KEYS = "channel-keys"
+_FIRST_SHARE = 0x10
+"""Place on the bus, above all else; from there on there are fourteen."""
+
+DATA_NODE = "data"
+GUEST_ADDRESS = "10.0.2.15"
+DOCKER_GUEST_PORT = 2376
+SSH_GUEST_PORT = 22
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+# The machine's own part of the kernel command line; the image's words of the same key win.
+_KERNEL_WORDS = (
+    "root=/dev/vda",
+    "ro",
+    "rootfstype=erofs",
+    f"ip={GUEST_ADDRESS}::10.0.2.2:255.255.255.0:cofferdam:eth0:off",
+    "console=ttyS0",
+    "panic=-1",
+    # The processor's clock is the hypervisor's, which keeps it in step: no check against another one, which at times hangs
+    # Linux 7.x (docs/adr/0018-clock-watchdog.md).
+    "tsc=reliable",
+    # The timer is there. Emulated on a busy host its ticks come late, and the kernel's test of it ends in a panic (same place).
+    "no_timer_check",
+)
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """Everything that one QEMU process is made from. Paths are the host's; sizes in MiB; shares are tags and sockets.
+
+    `enlightened` shows the guest Hyper-V's interfaces, which needs KVM; `channel_keys` is the directory of the ports' TLS keys.
+    """
+
+    name: str
+    accelerator: Accelerator
+    cpus: int
+    memory: int
+    kernel: PurePath
+    kernel_words: Sequence[str]
+    root: PurePath
+    data: PurePath
+    console: PurePath
+    pidfile: PurePath
+    qmp: Channel
+    ready: Channel
+    keeper_qmp: Channel
+    desktop_ports: Channel
+    denied: Channel
+    docker_port: int
+    ssh_port: int | None = None
+    mtu: int = USUAL_MTU
+    credentials: Sequence[PurePath] = field(default_factory=tuple)
+    shares: Sequence[tuple[str, PurePath]] = field(default_factory=tuple)
+    enlightened: bool = False
+    channel_keys: PurePath | None = None
+
+
+def kernel_command_line(image_words: Sequence[str]) -> str:
+    """Kernel parameters: the machine's, less those whose key the image sets itself, then the image's."""
+    own = {word.partition("=")[0] for word in image_words}
+    own |= {"ro"} if "rw" in own else set()
+    return " ".join([*(word for word in _KERNEL_WORDS if word.partition("=")[0] not in own), *image_words])
+
+
+def qemu_arguments(spec: MachineSpec, facts: HostFacts) -> list[str]:
+    """The argument list, program first. QEMU starts stopped (`-S`): the caller connects to its channels, then lets it run.
+
+    Raises:
+        HostError: a path that QEMU on Windows would not find.
+    """
+    if facts.system == "windows":
+        _refuse_names(spec.kernel, spec.root, spec.data)
+    host = traits(spec.accelerator, facts.system, facts.qemu.version, enlightened=spec.enlightened)
+    return [
+        facts.qemu.binary,
+        *_process(spec, facts),
+        *_machine(spec, host),
+        *_shares(spec),
+        *_boot(spec),
+        *_disks(spec),
+        *_network(spec),
+        *_channels(spec, host),
+    ]
+
+
+def _refuse_names(*paths: PurePath) -> None:
+    for path in paths:
+        if not str(path).isascii():
+            message = f"QEMU on Windows opens no file whose path has other letters than those of ASCII: {path}"
+            raise HostError(message, hint="Set COFFERDAM_STATE_HOME and COFFERDAM_CACHE_HOME to directories without them.")
+
+
+def _process(spec: MachineSpec, facts: HostFacts) -> list[str]:
+    words = ["-name", f"guest=cofferdam-{spec.name}", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"]
+    words += ["-pidfile", str(spec.pidfile)]
+    return [*words, "-sandbox", _SANDBOX] if facts.system == "linux" and facts.qemu.sandbox else words
+
+
+def _machine(spec: MachineSpec, host: Traits) -> list[str]:
+    return [
+        *("-machine", "q35,smm=off,vmport=off,usb=off,graphics=off" + (f",memory-backend={_MEMORY}" if spec.shares else "")),
+        *("-accel", ",".join(filter(None, (spec.accelerator, host.accel)))),
+        *("-cpu", host.cpu),
+        *("-smp", str(spec.cpus)),
+        *("-m", f"{spec.memory}M"),
+    ]
+
+
+def _shares(spec: MachineSpec) -> list[str]:
+    if not spec.shares:
+        return []
+    # The servers read and write the guest's memory themselves.
+    words = ["-object", f"memory-backend-memfd,id={_MEMORY},size={spec.memory}M,share=on"]
+    for number, (tag, path) in enumerate(spec.shares):
+        words += ["-chardev", f"socket,id={tag},path={_escape(path)}"]
+        words += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag},queue-size=1024,addr={_FIRST_SHARE + number:#x}"]
+    return words
+
+
+def _boot(spec: MachineSpec) -> list[str]:
+    words = ["-kernel", str(spec.kernel), "-append", kernel_command_line(spec.kernel_words)]
+    for path in spec.credentials:
+        words += ["-smbios", f"type=11,path={_escape(path)}"]
+    return words
+
+
+def _disks(spec: MachineSpec) -> list[str]:
+    root = {"driver": "raw", "node-name": "root", "read-only": True, "file": {"driver": "file", "filename": str(spec.root)}}
+    data = {
+        "driver": "raw",
+        "node-name": DATA_NODE,
+        "discard": "unmap",
+        "detect-zeroes": "unmap",
+        "file": {"driver": "file", "filename": str(spec.data), "discard": "unmap"},
+    }
+    # The first virtio disk is /dev/vda and the second /dev/vdb: fixed slots, so that no other device changes that.
+    return [
+        *("-blockdev", json.dumps(root)),
+        *("-device", "virtio-blk-pci,drive=root,id=root-disk,addr=0x3"),
+        *("-blockdev", json.dumps(data)),
+        *("-device", "virtio-blk-pci,drive=data,id=data-disk,addr=0x4,discard=on,write-cache=on"),
+    ]
+
+
+def _network(spec: MachineSpec) -> list[str]:
+    forwards = [(spec.docker_port, DOCKER_GUEST_PORT)]
+    forwards += [(spec.ssh_port, SSH_GUEST_PORT)] if spec.ssh_port else []
+    rules = "".join(f",hostfwd=tcp:{LOOPBACK}:{port}-{GUEST_ADDRESS}:{inside}" for port, inside in forwards)
+    # The guest's driver takes it for its interface; that of an unusual one alone, so that the usual one is as it always was.
+    mtu = f",host_mtu={spec.mtu}" if spec.mtu != USUAL_MTU else ""
+    # An empty romfile leaves out the network boot program and the seconds it waits.
+    return ["-netdev", f"user,id={NETDEV},ipv6=off{rules}", "-device", f"virtio-net-pci,netdev={NETDEV},romfile=,addr=0x5{mtu}"]
+
+
+def _channels(spec: MachineSpec, host: Traits) -> list[str]:
+    reporting = "on" if host.page_reporting else "off"
+    return [
+        *_channel_keys(spec),
+        *("-device", "virtio-rng-pci,addr=0x6"),
+        *("-device", f"virtio-balloon-pci,free-page-reporting={reporting},addr=0x7"),
+        *("-chardev", f"file,id=console,path={_escape(spec.console)},append=on", "-serial", "chardev:console"),
+        *("-device", "virtio-serial-pci,addr=0x8"),
+        *("-chardev", _socket("ready", spec.ready), "-device", f"virtserialport,chardev=ready,name={READY_PORT}"),
+        *("-chardev", _socket("ports", spec.desktop_ports), "-device", f"virtserialport,chardev=ports,name={DESKTOP_PORTS_PORT}"),
+        *("-chardev", _socket("denied", spec.denied), "-device", f"virtserialport,chardev=denied,name={DENIED_PORT}"),
+        *("-chardev", _socket("qmp", spec.qmp), "-mon", "chardev=qmp,mode=control"),
+        *("-chardev", _socket("keeper-qmp", spec.keeper_qmp), "-mon", "chardev=keeper-qmp,mode=control"),
+    ]
+
+
+def _channel_keys(spec: MachineSpec) -> list[str]:
+    if spec.channel_keys is None:
+        return []
+    return ["-object", f"tls-creds-x509,id={_KEYS},dir={_escape(spec.channel_keys)},endpoint=server,verify-peer=yes"]
+
+
+def _socket(name: str, channel: Channel) -> str:
+    if channel.handle is not None:
+        return f"socket,id={name},fd={channel.handle},server=on,wait=off"
+    # A port, unlike a socket's file, is everybody's: who has no key of this machine gets no further.
+    return f"socket,id={name},host={LOOPBACK},port={channel.address.port},server=on,wait=off,tls-creds={_KEYS}"
+
+
+def _escape(path: PurePath) -> str:
+    """A path inside a QEMU option list, where a comma is written twice."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,1 @@
+"""The root file system: packages, overlays, guest programs, packed as EROFS."""

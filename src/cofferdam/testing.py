@@ -1,0 +1,47 @@
+"""Runs the project's tests: the linters and type checks are among them, the VM suites come last."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from cofferdam.errors import CofferdamError
+from cofferdam.paths import ROOT
+from cofferdam.run import interactive
+
+# One worker for each machine that is at work at a time: two of debug, one of baseline, those that single tests boot; and what is
+# left of the processors for all else. tests/conftest.py keeps together what belongs to one machine.
+_WORKERS = ("--numprocesses=3",)
+
+
+class TestsFailed(CofferdamError):
+    """At least one test failed; pytest has said which."""
+
+    __test__ = False
+
+
+def run_tests(*, select: str = "", unit_only: bool = False, extra: str = "") -> None:
+    """Run pytest with this interpreter.
+
+    Args:
+        select: pytest's `-k` expression.
+        unit_only: leave out the tests that need a booted VM.
+        extra: further pytest arguments, split as a shell would.
+
+    Raises:
+        TestsFailed: pytest ended with a status other than 0.
+    """
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *_WORKERS,
+        *(["-m", "not vm"] if unit_only else []),
+        *(["-k", select] if select else []),
+        *shlex.split(extra),
+    ]
+    status = interactive(argv, env={"PYTHONUNBUFFERED": "1", "COFFERDAM_ROOT": str(ROOT)})
+    if status != 0:
+        raise TestsFailed(
+            f"pytest ended with status {status}", hint="Read the failures above; run one again with `inv test -k NAME`."
+        )
