@@ -86,6 +86,13 @@ def vm(request: pytest.FixtureRequest, machines: Machines) -> Vm:
 
 
 @pytest.fixture(autouse=True)
+def _vm_lives(request: pytest.FixtureRequest) -> None:
+    """A VM that is gone fails each of its rows at once, or every one of them would wait for docker's time limit."""
+    if "vm" in request.fixturenames:
+        request.getfixturevalue("vm").check_alive()
+
+
+@pytest.fixture(autouse=True)
 def _remove_named_containers(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "vm" in request.fixturenames:

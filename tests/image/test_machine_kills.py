@@ -205,6 +205,7 @@ def series(machines: Machines, tmp_path: Path) -> Iterator[Series]:
     inv("delete", *NAMED, "--data", "--yes")
 
 
+@pytest.mark.timeout(600 + 300 * COUNT)
 def test_nothing_is_stuck_and_nothing_forced_to_the_disk_is_lost(series: Series) -> None:
     print(f"COFFERDAM_KILLS={COUNT} COFFERDAM_KILLS_SEED={SEED}")
     vm = series.boot(data_disk="2G")

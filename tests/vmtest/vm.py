@@ -103,6 +103,17 @@ class Vm:
             raise Broken("ssh does not forward dockerd's socket")
         return other
 
+    def check_alive(self) -> None:
+        """See to it that the machine has not ended.
+
+        Raises:
+            Broken: it has; the message holds the end of its console.
+        """
+        instance = Instance(self.instance)
+        if not instance.alive:
+            console = instance.console.read_text(encoding="utf-8", errors="replace") if instance.console.exists() else ""
+            raise Broken(f"the VM {self.instance} has ended:\n{console[-2000:]}")
+
     def with_environment(self, variables: Mapping[str, str]) -> Vm:
         """This VM by a docker program that has other variables than `environment`."""
         other = replace(self)
