@@ -41,17 +41,17 @@ class TlsClient:
 
     async def read(self) -> bytes:
         """Some bytes; none at the end of what the server sends. Raises OSError."""
-        while True:
-            data, self._left = self._left, b""
-            ended = self._ended
-            if not data and not ended:
-                data, ended = self._decrypted(CHUNK)
+        while not self._left and not self._ended:
+            more, self._ended = self._decrypted(CHUNK)
+            # kept before anything is waited for: who waits may be cancelled
+            self._left += more
             if self._outgoing.pending:
                 # an answer to a change of keys
                 await self._flush()
-            if data or ended:
-                return data
-            await self._fill()
+            if not self._left and not self._ended:
+                await self._fill()
+        data, self._left = self._left, b""
+        return data
 
     def _decrypted(self, most: int) -> tuple[bytes, bool]:
         """What has arrived, a record each time, `most` bytes or a little more, and whether nothing more will."""
