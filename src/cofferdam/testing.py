@@ -9,9 +9,10 @@ from cofferdam.errors import CofferdamError
 from cofferdam.paths import ROOT
 from cofferdam.run import interactive
 
-# One worker for each machine that is at work at a time: two of debug, one of baseline, those that single tests boot; and what is
-# left of the processors for all else. tests/conftest.py keeps together what belongs to one machine.
-_WORKERS = ("--numprocesses=3",)
+# One worker for each machine that is at work: two of debug, one of baseline, those that single tests boot. All of them from the
+# beginning: the one that waited for another to end would be what the whole run waits for. tests/conftest.py keeps together what
+# belongs to one machine.
+_WORKERS = ("--numprocesses=4",)
 
 
 class TestsFailed(CofferdamError):

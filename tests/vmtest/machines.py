@@ -28,7 +28,7 @@ from vmtest.images import build_images, reference
 from vmtest.vm import DockerProgram, Vm
 
 BOOT_TIMEOUT = 420
-# Up to three machines are at work at a time. Emulated processors that have no real one to run on wait for each other: on two
+# Four machines are at work at a time. Emulated processors that have no real one to run on wait for each other: on two
 # processors two machines with one each start a quarter more containers than two machines with two.
 CPUS = max(1, (os.cpu_count() or 1) // 2)
 
