@@ -28,8 +28,7 @@ from vmtest.images import build_images, reference
 from vmtest.vm import DockerProgram, Vm
 
 BOOT_TIMEOUT = 420
-# Four machines are at work at a time. Emulated processors that have no real one to run on wait for each other: on two
-# processors two machines with one each start a quarter more containers than two machines with two.
+# Two machines are at work at a time (see cofferdam.testing). Emulated processors that have no real one to run on wait for each other.
 CPUS = max(1, (os.cpu_count() or 1) // 2)
 
 
