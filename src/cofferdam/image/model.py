@@ -8,11 +8,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cofferdam.errors import BuildError
+from cofferdam.image.verity import Verity
 from cofferdam.paths import cache_home
 from cofferdam.tools.packages import Archive, Contents, Package
 
 IMAGES = "images"
-KERNEL, ROOT, MANIFEST, CONFIG = "vmlinuz", "root.erofs", "manifest.json", "kernel.config"
+KERNEL, ROOT, HASHES = "vmlinuz", "root.erofs", "root.verity"
+MANIFEST, CONFIG = "manifest.json", "kernel.config"
 SSH_KEY, SSH_HOST_KEY = "ssh_key", "ssh_host_key.pub"
 POLICY = "admin-settings.json"
 PACKAGES, COPYRIGHTS = "packages.json", "copyrights.json"
@@ -49,7 +51,10 @@ class RootFacts(_Model):
 
 
 class Manifest(_Model):
-    """What an image is made from, complete: nothing in it depends on when or where it was built."""
+    """What an image is made from, complete: nothing in it depends on when or where it was built.
+
+    Images of earlier versions have no `verity`: their root is not verified.
+    """
 
     format: int = 1
     profile: str
@@ -61,6 +66,7 @@ class Manifest(_Model):
     root: RootFacts
     files: dict[str, FileFacts]
     packages: list[Package]
+    verity: Verity | None = None
 
 
 class Ingredients(_Model):
@@ -84,6 +90,7 @@ class Image:
         cmdline: words for the kernel's command line, besides those of the machine.
         ssh_key: private key for ssh, on profiles that have it.
         ssh_known_hosts: public key of the image's ssh server, on profiles that have it.
+        verity: how its root is verified; none in images of earlier versions.
     """
 
     directory: Path
@@ -91,6 +98,7 @@ class Image:
     cmdline: list[str]
     ssh_key: Path | None
     ssh_known_hosts: Path | None
+    verity: Verity | None = None
 
     @property
     def kernel(self) -> Path:
@@ -101,6 +109,11 @@ class Image:
     def root(self) -> Path:
         """The root file system (EROFS)."""
         return self.directory / ROOT
+
+    @property
+    def hashes(self) -> Path | None:
+        """The tree of hashes of the root, where that is verified."""
+        return self.directory / HASHES if self.verity is not None else None
 
     @property
     def policy(self) -> Path | None:
@@ -138,7 +151,7 @@ def open_image(directory: Path) -> Image:
             f"{directory} is not an image of this version: {error}", hint="Run `inv build-vm` to make one."
         ) from error
     keys = (directory / SSH_KEY, directory / SSH_HOST_KEY) if manifest.ssh else (None, None)
-    return Image(directory, manifest.profile, manifest.cmdline, *keys)
+    return Image(directory, manifest.profile, manifest.cmdline, *keys, manifest.verity)
 
 
 def latest_link(profile: str) -> Path:

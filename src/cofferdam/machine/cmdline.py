@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from cofferdam.errors import HostError
+from cofferdam.image.kernelline import GUEST_ADDRESS, kernel_command_line
 from cofferdam.machine.channels import LOOPBACK, Channel
 from cofferdam.machine.facts import HostFacts
 from cofferdam.machine.hosts.traps import Traits, traits
@@ -23,25 +24,9 @@ _FIRST_SHARE = 0x10
 """Place on the bus, above all else; from there on there are fourteen."""
 
 DATA_NODE = "data"
-GUEST_ADDRESS = "10.0.2.15"
 DOCKER_GUEST_PORT = 2376
 SSH_GUEST_PORT = 22
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-
-# The machine's own part of the kernel command line; the image's words of the same key win.
-_KERNEL_WORDS = (
-    "root=/dev/vda",
-    "ro",
-    "rootfstype=erofs",
-    f"ip={GUEST_ADDRESS}::10.0.2.2:255.255.255.0:cofferdam:eth0:off",
-    "console=ttyS0",
-    "panic=-1",
-    # The processor's clock is the hypervisor's, which keeps it in step: no check against another one, which at times hangs
-    # Linux 7.x (docs/adr/0018-clock-watchdog.md).
-    "tsc=reliable",
-    # The timer is there. Emulated on a busy host its ticks come late, and the kernel's test of it ends in a panic (same place).
-    "no_timer_check",
-)
 
 
 @dataclass(frozen=True)
@@ -73,13 +58,6 @@ class MachineSpec:
     shares: Sequence[tuple[str, PurePath]] = field(default_factory=tuple)
     enlightened: bool = False
     channel_keys: PurePath | None = None
-
-
-def kernel_command_line(image_words: Sequence[str]) -> str:
-    """Kernel parameters: the machine's, less those whose key the image sets itself, then the image's."""
-    own = {word.partition("=")[0] for word in image_words}
-    own |= {"ro"} if "rw" in own else set()
-    return " ".join([*(word for word in _KERNEL_WORDS if word.partition("=")[0] not in own), *image_words])
 
 
 def qemu_arguments(spec: MachineSpec, facts: HostFacts) -> list[str]:

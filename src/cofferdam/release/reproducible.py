@@ -14,7 +14,7 @@ from pathlib import Path
 from cofferdam.cache import file_digest, remove_tree
 from cofferdam.errors import BuildError, UsageError
 from cofferdam.image.build import build_vm
-from cofferdam.image.model import CONFIG, KERNEL, POLICY, ROOT, Image
+from cofferdam.image.model import CONFIG, HASHES, KERNEL, POLICY, ROOT, Image
 from cofferdam.paths import cache_home
 from cofferdam.profile import Profile
 from cofferdam.progress import Progress
@@ -63,7 +63,7 @@ def check_reproducible(profile: Profile, image: Image, what: str, progress: Prog
     tools = ensure_tools(Progress(quiet=True))
     with _elsewhere() as home:
         second = _second(profile, image, what, home, progress)
-        names = [name for name in (ROOT, KERNEL, CONFIG, POLICY) if (second / name).exists()]
+        names = [name for name in (ROOT, HASHES, KERNEL, CONFIG, POLICY) if (second / name).exists()]
         changed = [name for name in names if file_digest(image.directory / name) != file_digest(second / name)]
         lines = [name for name in changed if name != ROOT]
         report = None
