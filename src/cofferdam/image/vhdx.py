@@ -31,20 +31,21 @@ def settle(path: Path, identity: uuid.UUID) -> None:
     with path.open("r+b") as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
             raise BuildError(f"{path} is not a VHDX", hint="Build it again.")
-        for offset in _HEADERS:
-            _settle_header(file, offset, identity)
+        for sequence, offset in enumerate(_HEADERS, 1):
+            _settle_header(file, offset, sequence, identity)
         metadata = _region(file, _METADATA)
         file.seek(_item(file, metadata, _DISK_IDENTIFIER))
         file.write(uuid.uuid5(identity, "disk").bytes_le)
 
 
-def _settle_header(file: BinaryIO, offset: int, identity: uuid.UUID) -> None:
+def _settle_header(file: BinaryIO, offset: int, sequence: int, identity: uuid.UUID) -> None:
     file.seek(offset)
     header = bytearray(file.read(_HEADER_SIZE))
     if header[:4] != b"head":
         raise BuildError("the VHDX has no header where it should be", hint="Build it again.")
     journal_size, journal = struct.unpack_from("<IQ", header, 68)
-    # Writes of the file, of the data, and no journal: all zeros say that there is nothing to replay.
+    # The header with the higher number counts; then writes of the file, of the data, and no journal: there is nothing to replay.
+    header[8:16] = struct.pack("<Q", sequence)
     header[16:64] = uuid.uuid5(identity, "file").bytes_le + uuid.uuid5(identity, "data").bytes_le + bytes(16)
     header[4:8] = bytes(4)
     struct.pack_into("<I", header, 4, crc32c(header))
