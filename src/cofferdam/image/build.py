@@ -141,9 +141,7 @@ def _collect(work: Path, kernel: Kernel, root: Root, base: Base) -> None:
             shutil.copy2(source, work / name)
 
 
-def _manifest(
-    profile: Profile, words: list[str], kernel: KernelFacts, base: Base, verity: Verity, directory: Path
-) -> Manifest:
+def _manifest(profile: Profile, words: list[str], kernel: KernelFacts, base: Base, verity: Verity, directory: Path) -> Manifest:
     names = (KERNEL, CONFIG, ROOT, HASHES, POLICY)
     return Manifest(
         profile=profile.name,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cofferdam.cache import Stage, digest, file_digest, remove_tree
 from cofferdam.errors import BuildError, UsageError
-from cofferdam.image.model import SSH_HOST_KEY, SSH_KEY, Image, Manifest
+from cofferdam.image.model import KERNEL, ROOT, SSH_HOST_KEY, SSH_KEY, Image, Manifest
 from cofferdam.image.partitions import make_disk
-from cofferdam.image.signing import Signer
+from cofferdam.image.signing import Signer, load_signer
 from cofferdam.image.unified import make_unified
 from cofferdam.image.vhdx import settle
 from cofferdam.progress import Progress
@@ -22,7 +22,9 @@ from cofferdam.tools.tree import ToolsTree, ensure_image_tools
 
 FORMATS = ("direct", "raw", "qcow2", "vhdx")
 DIRECT, RAW = "direct", "raw"
-STAGE = "artefact"
+STAGE, CONTENT = "artefact", "content"
+"""The cached stage, and the file in it that says what the artefact was made from."""
+
 _VERSION = 1
 """To be raised when this module makes one of them in another way."""
 
@@ -63,6 +65,23 @@ def require_format(format: str) -> str:
     return format
 
 
+def chosen_signer(format: str, key: str, certificate: str) -> Signer | None:
+    """The signer that the options of a command ask for; none when they name no key.
+
+    Raises:
+        UsageError: there is no such format, no format to sign, or the key cannot be used.
+    """
+    if format:
+        require_format(format)
+    if not key:
+        if certificate:
+            raise UsageError("--certificate without a key", hint="Name the key with --secure-boot.")
+        return None
+    if format in ("", DIRECT):
+        raise UsageError("nothing is signed for a direct boot", hint="Secure Boot is for --format raw, qcow2 or vhdx.")
+    return load_signer(key, certificate)
+
+
 def make_artefact(
     image: Image, format: str, progress: Progress, *, signer: Signer | None = None, pinned: Pinned | None = None
 ) -> Artefact:
@@ -98,8 +117,19 @@ def make_artefact(
         inputs |= {"tools": tools.key}
         source = make_artefact(image, RAW, progress, signer=signer, pinned=pinned) if format != RAW else None
         make = _raw_maker(image, signer, tools) if source is None else _converter(image, format, source.path, tools)
-    path = Stage(STAGE, digest(inputs)).build(make, progress, f"{image.profile} as {format}")
+    manifest = Manifest.model_validate_json(image.manifest.read_bytes())
+
+    def make_all(work: Path, log: Path) -> None:
+        make(work, log)
+        (work / CONTENT).write_text(content_of(manifest), encoding="ascii")
+
+    path = Stage(STAGE, digest(inputs)).build(make_all, progress, f"{image.profile} as {format}")
     return Artefact(path / artefact_file(image.profile, format), format, root_hash)
+
+
+def content_of(manifest: Manifest) -> str:
+    """What an artefact and the image that it was made from have in common."""
+    return digest([manifest.profile, *(manifest.files[name].sha256 for name in (KERNEL, ROOT))])
 
 
 def artefact_file(profile: str, format: str) -> str:

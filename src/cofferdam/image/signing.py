@@ -107,4 +107,3 @@ def _read_key(path: Path) -> RSAPrivateKey:
     if not isinstance(found, RSAPrivateKey):
         raise UsageError(f"{path} is not an RSA key", hint=_MAKE)
     return found
-

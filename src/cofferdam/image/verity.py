@@ -79,7 +79,8 @@ def make_hashes(root: Path, root_sha256: str, tree: Path, tools: ToolsTree, log:
     salt = hashlib.sha256(f"cofferdam verity salt {root_sha256}".encode()).hexdigest()
     identifier = uuid.UUID(hashlib.sha256(f"cofferdam verity uuid {root_sha256}".encode()).hexdigest()[:32])
     sizes = [f"--data-block-size={BLOCK}", f"--hash-block-size={BLOCK}", "--hash=sha256"]
-    words = ["veritysetup", "format", *sizes, f"--salt={salt}", f"--uuid={identifier}", "/verity/data", f"/verity/out/{tree.name}"]
+    sizes += [f"--salt={salt}", f"--uuid={identifier}"]
+    words = ["veritysetup", "format", *sizes, "/verity/data", f"/verity/out/{tree.name}"]
     with explained("verity", log):
         said = tools.run(words, binds={root: "/verity/data", tree.parent: "/verity/out"}, log=log, capture=True).stdout
     found = _ROOT_HASH.search(said)

@@ -65,6 +65,7 @@ def _launch(prepared: Prepared, whole: BootSettings, instance: Instance, credent
         progress=progress,
         shares=prepared.choice.shares,
         virtiofsd=prepared.virtiofsd,
+        disk=prepared.disk,
     )
 
 
