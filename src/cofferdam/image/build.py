@@ -80,7 +80,7 @@ def build_vm(profile: Profile, progress: Progress, *, refresh: bool = False, loc
         progress.step("hashing the root file system")
         verity = make_hashes(work / ROOT, file_digest(work / ROOT), work / HASHES, tools, log)
         ingredients = Ingredients(root=base.contents, tools=tools.contents, kernel=lock_contents(source))
-        (work / PACKAGES).write_text(ingredients.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (work / PACKAGES).write_text(ingredients.model_dump_json(indent=1, exclude={"image_tools"}) + "\n", encoding="utf-8")
         (work / POLICY).write_bytes(policy.data)
         manifest = _manifest(profile, words, facts, base, verity, work)
         (work / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")

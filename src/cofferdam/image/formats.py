@@ -1,4 +1,4 @@
-"""An image as one file that is booted elsewhere: a disk of one format or another, or the files of a direct boot; from one content."""
+"""An image as one file that is booted elsewhere: a disk of one format or another, or the files of a direct boot."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cofferdam.image.vhdx import settle
 from cofferdam.progress import Progress
 from cofferdam.tools.failures import explained, require_space
 from cofferdam.tools.lock import Pinned
+from cofferdam.tools.packages import RECORD
 from cofferdam.tools.tree import ToolsTree, ensure_image_tools
 
 FORMATS = ("direct", "raw", "qcow2", "vhdx")
@@ -29,6 +30,7 @@ _VERSION = 1
 """To be raised when this module makes one of them in another way."""
 
 _SPACE_MIB = 600
+_UNSIGNED, _SIGNED = "nothing is signed for a direct boot", "Secure Boot is for --format raw, qcow2 or vhdx."
 _SECRETS = (SSH_KEY, SSH_HOST_KEY)
 _SUFFIXES = {DIRECT: "-direct.tar", RAW: ".raw", "qcow2": ".qcow2", "vhdx": ".vhdx"}
 
@@ -37,6 +39,8 @@ _CONVERT = {
     "qcow2": ("-m1", "-O", "qcow2", "-o", "compat=1.1,lazy_refcounts=off"),
     "vhdx": ("-m1", "-O", "vhdx", "-o", "subformat=dynamic,block_size=1M"),
 }
+
+Maker = Callable[[Path, Path], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def chosen_signer(format: str, key: str, certificate: str) -> Signer | None:
             raise UsageError("--certificate without a key", hint="Name the key with --secure-boot.")
         return None
     if format in ("", DIRECT):
-        raise UsageError("nothing is signed for a direct boot", hint="Secure Boot is for --format raw, qcow2 or vhdx.")
+        raise UsageError(_UNSIGNED, hint=_SIGNED)
     return load_signer(key, certificate)
 
 
@@ -99,31 +103,35 @@ def make_artefact(
         BuildError: the image is one of an earlier version without a verified root, or a tool failed.
     """
     require_format(format)
-    if format == DIRECT and signer is not None:
-        raise UsageError("nothing is signed for a direct boot", hint="Secure Boot is for --format raw, qcow2 or vhdx.")
-    root_hash = image.verity.root_hash if image.verity is not None else None
-    if format != DIRECT and root_hash is None:
+    if format == DIRECT:
+        if signer is not None:
+            raise UsageError(_UNSIGNED, hint=_SIGNED)
+        return _artefact(image, format, progress, _direct_maker(image), {}, None)
+    if image.verity is None:
         raise BuildError(
             f"{image.directory} has no verified root: it is of an earlier version",
             hint=f"Run `inv build-vm --profile {image.profile} --format {format}`.",
         )
-    inputs = {"image": file_digest(image.manifest), "format": format, "version": _VERSION}
-    inputs |= {"signer": signer.identity} if signer is not None else {}
-    make: Callable[[Path, Path], None]
-    if format == DIRECT:
-        make = _direct_maker(image)
-    else:
-        tools = ensure_image_tools(progress, pinned)
-        inputs |= {"tools": tools.key}
-        source = make_artefact(image, RAW, progress, signer=signer, pinned=pinned) if format != RAW else None
-        make = _raw_maker(image, signer, tools) if source is None else _converter(image, format, source.path, tools)
+    tools = ensure_image_tools(progress, pinned)
+    inputs = {"tools": tools.key, **({"signer": signer.identity} if signer is not None else {})}
+    raw = _artefact(image, RAW, progress, _raw_maker(image, signer, tools), inputs, tools)
+    return raw if format == RAW else _artefact(image, format, progress, _converter(image, format, raw.path, tools), inputs, tools)
+
+
+def _artefact(
+    image: Image, format: str, progress: Progress, make: Maker, inputs: dict[str, str], tools: ToolsTree | None
+) -> Artefact:
+    whole = {**inputs, "image": file_digest(image.manifest), "format": format, "version": _VERSION}
     manifest = Manifest.model_validate_json(image.manifest.read_bytes())
 
     def make_all(work: Path, log: Path) -> None:
         make(work, log)
         (work / CONTENT).write_text(content_of(manifest), encoding="ascii")
+        if tools is not None and (contents := tools.contents) is not None:
+            (work / RECORD).write_text(contents.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
-    path = Stage(STAGE, digest(inputs)).build(make_all, progress, f"{image.profile} as {format}")
+    path = Stage(STAGE, digest(whole)).build(make_all, progress, f"{image.profile} as {format}")
+    root_hash = image.verity.root_hash if image.verity is not None else None
     return Artefact(path / artefact_file(image.profile, format), format, root_hash)
 
 
@@ -137,7 +145,7 @@ def artefact_file(profile: str, format: str) -> str:
     return f"cofferdam-{profile}{_SUFFIXES[format]}"
 
 
-def _direct_maker(image: Image) -> Callable[[Path, Path], None]:
+def _direct_maker(image: Image) -> Maker:
     def make(work: Path, _: Path) -> None:
         with tarfile.open(work / artefact_file(image.profile, DIRECT), "w:", format=tarfile.USTAR_FORMAT) as sink:
             for path in sorted(image.directory.iterdir()):
@@ -150,7 +158,7 @@ def _direct_maker(image: Image) -> Callable[[Path, Path], None]:
     return make
 
 
-def _raw_maker(image: Image, signer: Signer | None, tools: ToolsTree) -> Callable[[Path, Path], None]:
+def _raw_maker(image: Image, signer: Signer | None, tools: ToolsTree) -> Maker:
     def make(work: Path, log: Path) -> None:
         require_space(work, _SPACE_MIB, "disk image")
         parts = work / "parts"
@@ -163,7 +171,7 @@ def _raw_maker(image: Image, signer: Signer | None, tools: ToolsTree) -> Callabl
     return make
 
 
-def _converter(image: Image, format: str, source: Path, tools: ToolsTree) -> Callable[[Path, Path], None]:
+def _converter(image: Image, format: str, source: Path, tools: ToolsTree) -> Maker:
     def make(work: Path, log: Path) -> None:
         require_space(work, _SPACE_MIB, f"{format} image")
         target = work / artefact_file(image.profile, format)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cofferdam.cache import file_digest
 from cofferdam.errors import BuildError
 from cofferdam.image.verity import Verity
 from cofferdam.paths import cache_home
@@ -72,12 +73,13 @@ class Manifest(_Model):
 class Ingredients(_Model):
     """Every Debian package that an image was made with: those of its root, of the tools tree, and the kernel's source.
 
-    The tools tree's are not known when an earlier version made it.
+    The tools tree's are not known when an earlier version made it; those of the image tools tree are for disks.
     """
 
     root: Contents
     tools: Contents | None
     kernel: Contents
+    image_tools: Contents | None = None
 
 
 @dataclass(frozen=True)
@@ -169,3 +171,18 @@ def load_image(profile: str) -> Image:
     if not link.is_dir():
         raise BuildError(f"there is no image of profile `{profile}` yet", hint=f"Run `inv build-vm --profile {profile}`.")
     return open_image(link.resolve())
+
+
+def require_kernel(image: Image) -> Image:
+    """The image, if its kernel is that of its manifest: what the kernel then starts is verified, by a hash of the manifest.
+
+    Raises:
+        BuildError: it is not.
+    """
+    facts = Manifest.model_validate_json(image.manifest.read_bytes()).files.get(KERNEL)
+    if facts is None or file_digest(image.kernel) != facts.sha256:
+        raise BuildError(
+            f"verification failed: {image.kernel} is not the kernel of its manifest",
+            hint=f"Remove {image.directory} and run `inv build-vm --profile {image.profile}`.",
+        )
+    return image

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -17,7 +19,11 @@ KEY, CERTIFICATE = "secure-boot.key", "secure-boot.crt"
 """Names in a directory of `inv keys.new --secure-boot`."""
 
 _TOKEN = "pkcs11:"  # noqa: S105 - the scheme of RFC 7512
-_MODULE = "PKCS11_PROVIDER_MODULE"
+_ADDRESS = "P11_KIT_SERVER_ADDRESS"
+_CLIENT = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so"
+"""Tokens have drivers, which stay outside: `p11-kit server` lends one, and this asks it."""
+
+_PIN_FILE = re.compile(r"(?<=[?&])pin-source=(?:file:)?([^&]+)")
 _SIZES = (2048, 3072, 4096)
 _MAKE = "`inv keys.new --secure-boot DIR` makes a key and its certificate."
 
@@ -30,34 +36,32 @@ class Signer:
         key: file of a private key (PEM), or a PKCS#11 URI (RFC 7512).
         certificate: file of the certificate (PEM).
         identity: SHA-256 of the certificate, in hexadecimal digits; what is signed is cached by it.
-        token: for a PKCS#11 URI: variables and paths by which the token is reached.
+        server: the socket of `p11-kit server`, for a key on a token.
     """
 
     key: str
     certificate: Path
     identity: str
-    token: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def on_token(self) -> bool:
-        """Whether the key is on a token."""
-        return self.key.startswith(_TOKEN)
+    server: Path | None = None
 
     def arguments(self) -> list[str]:
         """What ukify is told."""
-        source = self.key if self.on_token else "/keys/key.pem"
+        source = _PIN_FILE.sub("pin-source=file:/keys/pin", self.key) if self.server is not None else "/keys/key.pem"
         words = ["--signtool=systemd-sbsign", f"--secureboot-private-key={source}", "--secureboot-certificate=/keys/cert.pem"]
         # The kernel too: a stub of another version may ask firmware to start it.
-        return [*words, "--sign-kernel", *(["--signing-provider=pkcs11"] if self.on_token else [])]
+        return [*words, "--sign-kernel", *(["--signing-provider=pkcs11"] if self.server is not None else [])]
 
     def binds(self) -> dict[Path, str]:
         """What the image tools tree has to see."""
         files = {self.certificate.resolve(): "/keys/cert.pem"}
-        return files if self.on_token else files | {Path(self.key).resolve(): "/keys/key.pem"}
+        if self.server is None:
+            return files | {Path(self.key).resolve(): "/keys/key.pem"}
+        pin = _PIN_FILE.search(self.key)
+        return files | {self.server: "/keys/token"} | ({Path(unquote(pin[1])).resolve(): "/keys/pin"} if pin else {})
 
     def environment(self) -> dict[str, str]:
         """Variables that lead to the token."""
-        return dict(self.token)
+        return {_ADDRESS: "unix:path=/keys/token", "PKCS11_PROVIDER_MODULE": _CLIENT} if self.server is not None else {}
 
 
 def load_signer(key: str, certificate: str = "") -> Signer:
@@ -75,10 +79,26 @@ def load_signer(key: str, certificate: str = "") -> Signer:
     if not certificate:
         raise UsageError("a key for Secure Boot without its certificate", hint="Name it with --certificate FILE (PEM).")
     found = read_certificate(Path(certificate))
-    public = found.public_key()
-    if not key.startswith(_TOKEN) and _read_key(Path(key)).public_key() != public:
+    identity = found.fingerprint(SHA256()).hex()
+    if key.startswith(_TOKEN):
+        return Signer(key, Path(certificate), identity, _server())
+    if _read_key(Path(key)).public_key() != found.public_key():
         raise UsageError(f"{certificate} is not the certificate of {key}", hint=_MAKE)
-    return Signer(key, Path(certificate), found.fingerprint(SHA256()).hex())
+    return Signer(key, Path(certificate), identity)
+
+
+def _server() -> Path:
+    """The socket that lends the token.
+
+    Raises:
+        UsageError: there is none.
+    """
+    kind, _, place = os.environ.get(_ADDRESS, "").partition("=")
+    path = Path(unquote(place))
+    if kind != "unix:path" or not path.is_socket():
+        hint = "Run `p11-kit server --provider DRIVER.so 'pkcs11:'` and set what it prints."
+        raise UsageError(f"a key on a token is asked for through {_ADDRESS}, which names no socket", hint=hint)
+    return path
 
 
 def read_certificate(path: Path) -> x509.Certificate:
