@@ -96,7 +96,7 @@ def test_all_disks_hold_the_same_bytes(image: Image) -> None:
         done = ensure_image_tools(QUIET).run(words, binds={raw: "/raw", other: "/other"}, capture=True)
         assert "Images are identical." in done.stdout
         assert other.stat().st_size < raw.stat().st_size
-    system, root, hashes = partitions(raw)
+    _, root, hashes = partitions(raw)
     assert image.verity is not None and image.hashes is not None
     with raw.open("rb") as file:
         for start, content in ((root, image.root), (hashes, image.hashes)):
