@@ -46,6 +46,7 @@ def test_without_a_key_the_variables_are_fresh_ones_and_the_firmware_starts_anyt
     assert (found.code.name, found.secure, variables.read_bytes()) == ("OVMF_CODE_4M.fd", False, b"no keys")
     assert stat.S_IMODE(variables.stat().st_mode) == 0o600
     assert tree.asked == []
+    assert "checks no signature" in BootDisk(tmp_path / "disk.raw", "raw", tree).note()
 
 
 def test_with_a_key_the_firmware_enforces_it_and_knows_no_other(tree, tmp_path):
