@@ -42,6 +42,7 @@ class Image:
     ssh_key: Path | None = None
     policy: Path | None = None
     ssh_known_hosts: Path | None = None
+    verity = hashes = None
 
 
 class Host:
