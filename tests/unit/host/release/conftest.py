@@ -87,8 +87,8 @@ def make_image(directory: Path) -> Image:
 
 def make_release(home: Path, target: Path, disk: bytes = b"disk", packages: Path | None = None, version: str = VERSION) -> Path:
     """A release of the image in `home`, signed by the key there."""
-    files = {"raw.zst": home / "disk.raw.zst", "direct": home / "direct.tar"}
-    files["raw.zst"].write_bytes(disk)
+    files = {"raw": home / "disk.raw.zst", "direct": home / "direct.tar"}
+    files["raw"].write_bytes(disk)
     files["direct"].write_bytes(b"direct")
     return assemble(
         target,
