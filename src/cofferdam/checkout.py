@@ -34,7 +34,7 @@ def read_checkout(root: Path = ROOT) -> Checkout:
     """
     try:
         commit, epoch = run(["git", "-C", root, "log", "-1", "--format=%H %ct"], capture=True).stdout.split()
-        words = ["git", "-C", root, "status", "--porcelain", "-z", "--untracked-files=all"]
+        words = ["git", "-C", str(root), "status", "--porcelain", "-z", "--untracked-files=all"]
         changed = run(words, capture=True).stdout
     except (CommandError, ValueError) as error:
         raise HostError(f"{root} is no git checkout: {error}", hint="Clone the project with git and work there.") from error

@@ -196,7 +196,9 @@ class Client:
             found = load_config().resolve_authconfig(self.reference.host) or {}
         except DockerException as error:
             raise RegistryError(f"the stored login cannot be read: {error}", hint="Run `docker login` again.") from error
-        return (found["Username"], found["Password"]) if found.get("Username") and found.get("Password") else None
+        # A file gives small letters, a credential store large ones.
+        user, password = (found.get(key) or found.get(key.capitalize()) for key in ("username", "password"))
+        return (user, password) if user and password else None
 
     def _parts(self, answer: requests.Response, limit: int) -> Any:
         """The body, in parts; it ends with an error behind the limit."""

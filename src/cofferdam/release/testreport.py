@@ -45,7 +45,7 @@ def judge_report(path: Path, commit: str) -> TestSummary:
     """
     try:
         suites = list(parse(path).getroot().iter("testsuite"))
-        counts = [{name: int(each.get(name, "-1")) for name in ("tests", "failures", "errors", "skipped")} for each in suites]
+        counts = [{name: int(each.get(name, "")) for name in ("tests", "failures", "errors", "skipped")} for each in suites]
         seconds = sum(float(each.get("time", "0")) for each in suites)
     except (OSError, ParseError, DefusedXmlException, ValueError) as error:
         raise TestsRefusedError(f"{path} is no report of tests: {error}", hint=_AGAIN) from error
@@ -54,7 +54,7 @@ def judge_report(path: Path, commit: str) -> TestSummary:
         names = ", ".join(each.get("name", "") for each in suites) or "nothing"
         raise TestsRefusedError(f"{path} is not of all tests of {commit[:12]} but of: {names[:200]}", hint=_AGAIN)
     total = {name: sum(each[name] for each in counts) for name in counts[0]}
-    if min(min(each.values()) for each in counts) < 0 or total["failures"] or total["errors"]:
+    if total["failures"] or total["errors"]:
         failed = [
             f"{case.get('classname', '')}::{case.get('name', '')}"
             for case in parse(path).getroot().iter("testcase")
