@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import tasks
 import yaml
 
-import tasks
 from cofferdam.image.formats import FORMATS
 from cofferdam.paths import ROOT
 from cofferdam.profile import load_profile, profile_names

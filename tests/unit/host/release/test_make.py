@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,14 +15,15 @@ import pytest
 from cofferdam import deliververbs
 from cofferdam.bench.model import Figure, Report
 from cofferdam.checkout import Checkout
-from cofferdam.errors import UsageError
+from cofferdam.errors import BootError, BuildError, UsageError
 from cofferdam.image.model import open_image
 from cofferdam.progress import Progress
 from cofferdam.release import steps as table
-from cofferdam.release.boottest import BootProof, isolated
+from cofferdam.release.boottest import BootProof, isolated, judged
 from cofferdam.release.keys import load_signing_key
 from cofferdam.release.make import make_release, plan_release
 from cofferdam.release.order import Order, Source
+from cofferdam.release.packing import unpacked_directory
 from cofferdam.release.testreport import TestsRefusedError
 from cofferdam.release.verify import trusted
 from cofferdam.tools.lock import Lock
@@ -203,6 +205,36 @@ def test_only_a_range_of_its_own_proves_isolation(mapped, good):
     assert isolated(mapped) is good
 
 
+def test_another_kernel_or_a_container_that_is_not_isolated_is_no_proof():
+    report = SimpleNamespace(kernel=KERNEL, accelerator="tcg", seconds={"docker": 24.06})
+    good = "         0     100000      65536\n"
+    assert judged(report, good, KERNEL) == BootProof(accelerator="tcg", kernel=KERNEL, seconds=24.1, uid_map="0 100000 65536")
+    with pytest.raises(BootError, match="boots the kernel"):
+        judged(report, good, "7.4")
+    with pytest.raises(BootError, match="is not isolated"):
+        judged(report, "0 0 4294967295", KERNEL)
+
+
+def archive(path: Path, name: str, kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, "w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+        tar.addfile(entry)
+    return path
+
+
+def test_an_archive_holds_plain_files_or_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    unpacked_directory(archive(tmp_path / "a.tar", "vmlinuz"), tmp_path / "out")
+    for name, kind in (("../x", b"0"), ("/x", b"0"), ("a/b", b"0"), (".x", b"0"), ("x", tarfile.SYMTYPE), ("x", tarfile.CHRTYPE)):
+        with pytest.raises(BuildError, match="which no image does"):
+            unpacked_directory(archive(tmp_path / "a.tar", name, kind), tmp_path / "out")
+    (tmp_path / "a.tar").write_bytes(b"no archive" * 100)
+    with pytest.raises(BuildError, match=r"a\.tar"):
+        unpacked_directory(tmp_path / "a.tar", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["vmlinuz"]
+
+
 def test_a_key_may_come_from_the_environment(keys, monkeypatch):
     monkeypatch.setenv("RELEASE_KEY", (keys / "release.key").read_text().rstrip("\n"))
     found = deliververbs.signing_key("env:RELEASE_KEY")
@@ -220,7 +252,7 @@ def test_publish_and_fetch_from_the_menu_name_what_is_wrong(folder, keys, tmp_pa
         deliververbs.fetch("cofferdam:1.2.0", str(tmp_path / "got"))
     with pytest.raises(UsageError, match="neither which version"):
         deliververbs.fetch("registry.example.com/cofferdam", str(tmp_path / "got"))
-    with pytest.raises(UsageError, match="Add --container-disk|choose a disk"):
+    with pytest.raises(UsageError, match="choose a disk"):
         deliververbs.publish(str(folder), "registry.example.com/x", container_disk=False, profile="default", kind="", key="")
     (tmp_path / "got").mkdir()
     with pytest.raises(UsageError, match="is there already"):
