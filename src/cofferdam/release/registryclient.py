@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from cofferdam.errors import CofferdamError
 from cofferdam.release.reference import Reference, is_loopback
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+USER, PASSWORD = "COFFERDAM_REGISTRY_USER", "COFFERDAM_REGISTRY_PASSWORD"
+"""Variables with a login, for pipelines that have no docker program."""
+
 _TIMEOUT = (30.0, 300.0)
 """Seconds until there is a connection, and for each answer or part of one."""
 
@@ -37,7 +41,7 @@ def digest_of(data: bytes) -> str:
 
 
 class Client:
-    """One repository of a registry. The login is that of `docker login`; proxies and authorities are the environment's.
+    """One repository of a registry. The login is that of two variables, else that of `docker login`; proxies are the environment's.
 
     Args:
         reference: the repository.
@@ -192,6 +196,9 @@ class Client:
         return f"Bearer {token}" if token else ""
 
     def _stored_login(self) -> tuple[str, str] | None:
+        given = os.environ.get(USER), os.environ.get(PASSWORD)
+        if given[0] and given[1]:
+            return given[0], given[1]
         try:
             found = load_config().resolve_authconfig(self.reference.host) or {}
         except DockerException as error:

@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from cofferdam.errors import UsageError
+from cofferdam.release import registryclient
 from cofferdam.release.packing import packed_file, unpacked_file
 from cofferdam.release.reference import is_loopback, parse_reference, version_tag
 from cofferdam.release.registryclient import Client, RegistryError
@@ -102,7 +103,19 @@ def test_the_stored_login_is_used_where_it_is_for(registry, tmp_path, kind):
     assert ask(registry)
 
 
+def test_a_login_of_the_environment_comes_first(registry, tmp_path, monkeypatch):
+    registry.push("x", "1", Image("layer"))
+    registry.login = ("basic", "ada", "secret")
+    log_in(tmp_path, registry.host, "ada:wrong")
+    monkeypatch.setenv("COFFERDAM_REGISTRY_USER", "ada")
+    monkeypatch.setenv("COFFERDAM_REGISTRY_PASSWORD", "secret")
+    assert ask(registry)
+
+
 def test_a_netrc_has_no_say(registry, tmp_path, monkeypatch):
+    # away from the loopback, where the environment is asked for proxies
+    monkeypatch.setattr(registryclient, "is_loopback", lambda _: False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     registry.push("x", "1", Image("layer"))
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
