@@ -41,7 +41,7 @@ def digest_of(data: bytes) -> str:
 
 
 class Client:
-    """One repository of a registry. The login is that of two variables, else that of `docker login`; proxies are the environment's.
+    """One repository of a registry. The login is that of two variables, else of `docker login`; proxies are the environment's.
 
     Args:
         reference: the repository.
