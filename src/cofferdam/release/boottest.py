@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tarfile
 import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from cofferdam.cache import digest
 from cofferdam.demo import demonstrate
-from cofferdam.errors import BootError, InstanceError
-from cofferdam.image.model import open_image
+from cofferdam.errors import BootError, BuildError, InstanceError
+from cofferdam.image.model import Image, open_image
 from cofferdam.machine import api
+from cofferdam.machine import boot as booting
 from cofferdam.machine.door import Door
-from cofferdam.machine.launch import BootImage
+from cofferdam.machine.prepare import Prepared, prepare
 from cofferdam.machine.report import BootReport
 from cofferdam.machine.settings import BootSettings
 from cofferdam.progress import Progress
@@ -24,6 +24,8 @@ from cofferdam.release.packing import unpacked_directory, unpacked_file
 RANGE = 65536
 """As many ids as every container has."""
 
+_ARCHIVE = ".tar"
+_ORDERLY = ("guest", "button")
 _TIMEOUT = 420.0
 _SMALL = {"memory": 1024, "data_disk": 2 * 2**30}
 
@@ -39,12 +41,12 @@ class BootProof(BaseModel):
     uid_map: str
 
 
-def boot_test(artefact: Path, profile: str, kernel: str, busybox: Path, progress: Progress) -> BootProof:
+def boot_test(artefact: Path, described: Image, kernel: str, busybox: Path, progress: Progress) -> BootProof:
     """Boot an artefact on an instance of its own, run a privileged container, stop and remove the instance.
 
     Args:
         artefact: the file as it is released.
-        profile: what it was made from.
+        described: the image that it was made from; what it says of itself is enough.
         kernel: what has to come up.
         busybox: static program that the container is made of.
         progress: where to report.
@@ -53,36 +55,45 @@ def boot_test(artefact: Path, profile: str, kernel: str, busybox: Path, progress
         BootError: it does not boot, boots another kernel, or the container is not isolated.
         BuildError: it cannot be unpacked.
     """
-    name = f"release-{os.getpid()}"
+    # The same at each try: what a run that was killed left behind is found and goes.
+    name = f"release-{digest(str(artefact))[:12]}"
+    _remove(name)
     with tempfile.TemporaryDirectory(prefix="cofferdam-boot-test-") as directory:
         # What runs without the user's rights has to read it.
         Path(directory).chmod(0o755)
-        image, disk = bootable(artefact, Path(directory))
         settings = BootSettings(
-            name=name, profile=profile, image=disk, activate=False, shares=(), proxy="none", timeout=_TIMEOUT, **_SMALL
+            name=name, profile=described.profile, activate=False, shares=(), proxy="none", timeout=_TIMEOUT, **_SMALL
         )
         try:
-            report = api.boot(settings, progress, image)
+            report = booting.boot(prepared(artefact, described, settings, Path(directory), progress), progress)
             mapped = demonstrate(Door(report.docker_host, report.cert_path), busybox)
-            proof = judged(report, mapped, kernel)
+            return judged(report, mapped, kernel, api.stop(name).how)
         finally:
-            # What failed before must not be hidden by an instance that is gone already.
-            for end in (api.stop, api.remove):
-                with contextlib.suppress(InstanceError):
-                    end(name)
-    return proof
+            _remove(name)
 
 
-def bootable(artefact: Path, directory: Path) -> tuple[BootImage | None, Path | None]:
-    """What is booted: the image in an archive, or a disk."""
+def _remove(name: str) -> None:
+    # What failed before must not be hidden by an instance that is gone already.
+    with contextlib.suppress(InstanceError):
+        api.stop(name, force=True)
+    with contextlib.suppress(InstanceError):
+        api.remove(name)
+
+
+def prepared(artefact: Path, described: Image, settings: BootSettings, directory: Path, progress: Progress) -> Prepared:
+    """A boot of what is in an artefact, unpacked into a directory: of an image in an archive, or of a disk.
+
+    Raises:
+        BuildError: it cannot be unpacked, or is nothing that this version boots.
+    """
     plain = unpacked_file(artefact, directory)
-    if tarfile.is_tarfile(plain):
-        return open_image(unpacked_directory(plain, directory)), None
-    return None, plain
+    if plain.suffix == _ARCHIVE:
+        return prepare(settings, open_image(unpacked_directory(plain, directory)), progress)
+    raise BuildError(f"{artefact.name}: {described.profile} is not booted from a disk yet", hint="Release other formats.")
 
 
-def judged(report: BootReport, mapped: str, kernel: str) -> BootProof:
-    """The proof that a boot and a container's `/proc/self/uid_map` are.
+def judged(report: BootReport, mapped: str, kernel: str, stopped: str) -> BootProof:
+    """The proof that a boot, a container's `/proc/self/uid_map` and the way it stopped are.
 
     Raises:
         BootError: they are none.
@@ -91,6 +102,8 @@ def judged(report: BootReport, mapped: str, kernel: str) -> BootProof:
         raise BootError(f"it boots the kernel {report.kernel}, not {kernel}", hint="Build it again: `inv build-vm`.")
     if not isolated(mapped):
         raise BootError(f"a container is not isolated: its uid_map is `{mapped.strip()}`", hint="This must not be released.")
+    if stopped not in _ORDERLY:
+        raise BootError("it did not power itself off, and was ended", hint="See `inv logs` of an instance of it.")
     return BootProof(
         accelerator=report.accelerator,
         kernel=report.kernel,

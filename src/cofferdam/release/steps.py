@@ -97,7 +97,8 @@ def _boot(state: State, subject: Subject, directory: Path) -> None:
     profile, kind = subject
     tools = ensure_tools(Progress(quiet=True), state.order.lock.pinned(TOOLS))
     kernel = state.manifest(profile).kernel.version
-    proof = boot_test(state.artefact(profile, kind), profile, kernel, tools.path / "usr/bin/busybox", state.progress)
+    described = open_image(state.work.place(BUILD, profile))
+    proof = boot_test(state.artefact(profile, kind), described, kernel, tools.path / "usr/bin/busybox", state.progress)
     _write(directory / _PROOF, proof.model_dump_json(indent=1))
 
 

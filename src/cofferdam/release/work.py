@@ -129,7 +129,7 @@ class Work:
             InstanceError: another command is.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.directory / "lock")
+        lock = FileLock(self.directory / ".lock")
         if not lock.acquire():
             raise InstanceError(f"another command is at work in {self.directory}", hint="Wait for it to end.")
         with lock.holding():

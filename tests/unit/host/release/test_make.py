@@ -208,11 +208,15 @@ def test_only_a_range_of_its_own_proves_isolation(mapped, good):
 def test_another_kernel_or_a_container_that_is_not_isolated_is_no_proof():
     report = SimpleNamespace(kernel=KERNEL, accelerator="tcg", seconds={"docker": 24.06})
     good = "         0     100000      65536\n"
-    assert judged(report, good, KERNEL) == BootProof(accelerator="tcg", kernel=KERNEL, seconds=24.1, uid_map="0 100000 65536")
+    assert judged(report, good, KERNEL, "guest") == BootProof(
+        accelerator="tcg", kernel=KERNEL, seconds=24.1, uid_map="0 100000 65536"
+    )
     with pytest.raises(BootError, match="boots the kernel"):
-        judged(report, good, "7.4")
+        judged(report, good, "7.4", "guest")
     with pytest.raises(BootError, match="is not isolated"):
-        judged(report, "0 0 4294967295", KERNEL)
+        judged(report, "0 0 4294967295", KERNEL, "guest")
+    with pytest.raises(BootError, match="did not power itself off"):
+        judged(report, good, KERNEL, "killed")
 
 
 def archive(path: Path, name: str, kind: bytes = tarfile.REGTYPE) -> Path:
