@@ -35,8 +35,8 @@ QUIET = Progress(quiet=True)
 
 
 @pytest.fixture(scope="module")
-def tree() -> Path:
-    return registry_tree(Progress())
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return registry_tree(tmp_path_factory.mktemp("tree"), Progress())
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cofferdam.cache import Stage, digest
 from cofferdam.progress import Progress
-from cofferdam.tools.bootstrap import bootstrap
+from vmtest.images import build_images
 
-SUITE = "trixie"
 PACKAGE = "docker-registry"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
-_VERSION = 1
 
 _SETTINGS = """version: 0.1
 log: {{level: warn}}
@@ -28,19 +25,16 @@ http: {{addr: "127.0.0.1:{port}"{tls}}}
 """
 
 
-def registry_tree(progress: Progress) -> Path:
-    """The package and its libraries, unpacked; from the cache or made now."""
-
-    def make(work: Path, log: Path) -> None:
-        archive = work / "tree.tar"
-        bootstrap(SUITE, archive, log, variant="extract", packages=[PACKAGE])
-        with tarfile.open(archive) as source:
-            wanted = [each for each in source if each.name.startswith((f"./{_LIBRARIES}/", f"./usr/bin/{PACKAGE}"))]
-            source.extractall(work / "tree", [each for each in wanted if each.isfile() or each.issym()], filter="data")
-        archive.unlink()
-
-    path = Stage("test-registry", digest([SUITE, PACKAGE, _VERSION])).build(make, progress, f"Debian {SUITE}, {PACKAGE}")
-    return path / "tree"
+def registry_tree(directory: Path, progress: Progress) -> Path:
+    """The package and its libraries, unpacked from the image that has them into a directory."""
+    with tarfile.open(build_images(progress) / "registry.tar") as archive:
+        layer = archive.extractfile("registry.layer")
+        assert layer is not None
+        with tarfile.open(fileobj=layer) as source:
+            names = (f"./{_LIBRARIES}/", f"./usr/bin/{PACKAGE}")
+            wanted = [each for each in source if each.name.startswith(names) and (each.isfile() or each.issym())]
+            source.extractall(directory, wanted, filter="data")
+    return directory
 
 
 @contextmanager
