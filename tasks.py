@@ -253,7 +253,7 @@ def ssh(_: Context, name: str = "default", command: str = "") -> None:
 @verb
 def bench(_: Context, runs: int = 5, out: str = "bench/results", plot: str = "", json: bool = False) -> None:
     """Measure against stock runc and stock Debian in one run; not a test.  Example: inv bench --runs 3 --plot ratios.svg"""
-    from cofferdam.bench.verb import bench
+    from cofferdam.benchverb import bench
 
     bench(runs, out, as_json=json, plot=plot)
 

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
@@ -18,6 +17,7 @@ from cofferdam.errors import BuildError, UsageError
 from cofferdam.image.model import Image, Ingredients
 from cofferdam.release.manifest import (
     MANIFEST,
+    NOTES,
     PACKAGES,
     PROVENANCE,
     SBOM_SUFFIXES,
@@ -25,6 +25,7 @@ from cofferdam.release.manifest import (
     SUFFIXES,
     SUMS,
     Artefact,
+    Format,
     ReleaseManifest,
     Sbom,
     artefact_name,
@@ -35,8 +36,6 @@ from cofferdam.release.sbom import make_sbom
 from cofferdam.release.signature import sign
 from cofferdam.release.sums import contents, make_sums
 from cofferdam.tools.packages import recorded
-
-Format = Literal["raw.zst", "qcow2", "vhdx", "direct"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ def assemble(
     images: Mapping[str, Image],
     key: Ed25519PrivateKey,
     packages: Path | None = None,
+    notes: str = "",
 ) -> Path:
     """Write a release folder.
 
@@ -72,6 +72,7 @@ def assemble(
         images: for each profile the image that its artefacts were made from.
         key: what signs the sums.
         packages: directory of `inv lock --keep` that goes with it.
+        notes: the release notes, if there are any.
 
     Raises:
         UsageError: the folder is there, or a name cannot be one of a release.
@@ -86,7 +87,10 @@ def assemble(
         artefacts = [_take(work, version, each) for each in built]
         profiles = sorted({each.profile for each in built})
         sboms = [each for profile in profiles for each in _sboms(work, version, images[profile], epoch)]
-        manifest = ReleaseManifest(version=version, commit=commit, artefacts=artefacts, sboms=sboms)
+        if notes:
+            _write(work / NOTES, notes)
+        noted = file_digest(work / NOTES) if notes else None
+        manifest = ReleaseManifest(version=version, commit=commit, artefacts=artefacts, sboms=sboms, notes=noted)
         _write(work / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
         subjects = {name: file_digest(work / name) for name in contents(work)}
         made = [ingredients(images[profile]) for profile in sorted(images)]
