@@ -16,6 +16,8 @@ KERNEL, ROOT, MANIFEST, CONFIG = "vmlinuz", "root.erofs", "manifest.json", "kern
 SSH_KEY, SSH_HOST_KEY = "ssh_key", "ssh_host_key.pub"
 POLICY = "admin-settings.json"
 PACKAGES, COPYRIGHTS = "packages.json", "copyrights.json"
+RELEASED = (MANIFEST, KERNEL, ROOT, CONFIG, POLICY, PACKAGES, COPYRIGHTS)
+"""The files of an image that may be in a release: no keys."""
 
 
 class _Model(BaseModel):
@@ -49,7 +51,10 @@ class RootFacts(_Model):
 
 
 class Manifest(_Model):
-    """What an image is made from, complete: nothing in it depends on when or where it was built."""
+    """What an image is made from, complete: nothing in it depends on when or where it was built.
+
+    `data_format` is the newest format of a data disk that its guest can use.
+    """
 
     format: int = 1
     profile: str
@@ -61,6 +66,7 @@ class Manifest(_Model):
     root: RootFacts
     files: dict[str, FileFacts]
     packages: list[Package]
+    data_format: int = 1
 
 
 class Ingredients(_Model):
@@ -84,6 +90,8 @@ class Image:
         cmdline: words for the kernel's command line, besides those of the machine.
         ssh_key: private key for ssh, on profiles that have it.
         ssh_known_hosts: public key of the image's ssh server, on profiles that have it.
+        isolation: what keeps containers apart: `kernel`, or `none`.
+        data_format: the newest format of a data disk that it can use.
     """
 
     directory: Path
@@ -91,6 +99,8 @@ class Image:
     cmdline: list[str]
     ssh_key: Path | None
     ssh_known_hosts: Path | None
+    isolation: str = "kernel"
+    data_format: int = 1
 
     @property
     def kernel(self) -> Path:
@@ -138,7 +148,7 @@ def open_image(directory: Path) -> Image:
             f"{directory} is not an image of this version: {error}", hint="Run `inv build-vm` to make one."
         ) from error
     keys = (directory / SSH_KEY, directory / SSH_HOST_KEY) if manifest.ssh else (None, None)
-    return Image(directory, manifest.profile, manifest.cmdline, *keys)
+    return Image(directory, manifest.profile, manifest.cmdline, *keys, manifest.isolation, manifest.data_format)
 
 
 def latest_link(profile: str) -> Path:

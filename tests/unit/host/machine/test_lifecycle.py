@@ -42,6 +42,8 @@ class Image:
     ssh_key: Path | None = None
     policy: Path | None = None
     ssh_known_hosts: Path | None = None
+    directory: Path = Path("/image")
+    data_format: int = 1
 
 
 class Host:
@@ -85,6 +87,7 @@ def left_over(instance: Instance) -> set[str]:
         "qemu.log.old",
         "ports.json",
         "latest.json",
+        "images.json",
         *("ports.lock", "keeper.log", "keeper.log.old"),
     }
     sockets = {path.name for path in instance.socket("qmp").parent.iterdir()}
