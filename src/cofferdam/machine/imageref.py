@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from cofferdam.image.model import Image
 
 ORIGIN = "origin.json"
+LOCK = ".lock"
+"""Of the directory of installed images: held by who installs one."""
+
 _STORE = "images"
 
 

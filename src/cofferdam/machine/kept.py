@@ -72,13 +72,14 @@ class Kept(BaseModel):
 
     def references(self) -> list[ImageRef]:
         """All images that must not be removed."""
-        under_way = self.under_way
-        return [each for each in (self.current, self.former, under_way and under_way.image) if each is not None]
+        new = self.under_way.image if self.under_way is not None else None
+        return [each for each in (self.current, self.former, new) if each is not None]
 
     def after_boot(self, image: ImageRef, *, follow: bool = False) -> Kept:
         """What holds after an ordinary boot of an image.
 
-        An installed one is booted again, and one that an update or a rollback chose; any other gives way to the next that is built.
+        An installed one is booted again, as is one that an update or a rollback chose; any other gives way to the next that is
+        built.
 
         Args:
             follow: give way in any case.

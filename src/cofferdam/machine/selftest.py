@@ -1,6 +1,6 @@
 """The self-test of a machine: a container runs in it, and the kernel shows it ids of its own.
 
-What the container is made from is here, 180 bytes: a desktop that boots a release has no tools tree, and no registry may be asked.
+What the container is made from is here, 200 bytes: a desktop that boots a release has no tools tree, and no registry is asked.
 """
 
 from __future__ import annotations
