@@ -16,7 +16,8 @@ KERNEL, ROOT, MANIFEST, CONFIG = "vmlinuz", "root.erofs", "manifest.json", "kern
 SSH_KEY, SSH_HOST_KEY = "ssh_key", "ssh_host_key.pub"
 POLICY = "admin-settings.json"
 PACKAGES, COPYRIGHTS = "packages.json", "copyrights.json"
-RELEASED = (MANIFEST, KERNEL, ROOT, CONFIG, POLICY, PACKAGES, COPYRIGHTS)
+HASHES = "root.verity"
+RELEASED = (MANIFEST, KERNEL, ROOT, HASHES, CONFIG, POLICY, PACKAGES, COPYRIGHTS)
 """The files of an image that may be in a release: no keys."""
 
 
