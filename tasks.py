@@ -165,14 +165,7 @@ def boot(
     """Boot an instance and wait until Docker answers.  Example: inv boot --name work --memory 4G --data-disk 40G"""
     from cofferdam import imageverbs
 
-    options = {
-        "name": name,
-        "profile": profile,
-        "accel": accel,
-        "cpus": cpus,
-        "memory": memory,
-        "data_disk": data_disk,
-    }
+    options = {"name": name, "profile": profile, "accel": accel, "cpus": cpus, "memory": memory, "data_disk": data_disk}
     options |= {"docker_port": docker_port, "ssh_port": ssh_port, "publish": publish, "policy": policy, "timeout": timeout}
     options |= {"mtu": mtu, **desktop(share, socket, ca_file, proxy)}
     # What is not said is not remembered as a choice.

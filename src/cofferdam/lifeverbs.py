@@ -60,7 +60,7 @@ def _lines(rows: list[Row]) -> None:
 
 
 def _image(row: Row) -> str:
-    """The version of the release that an instance boots; `kept` for an image of this machine that does not give way to newer ones."""
+    """The version of the release that an instance boots; `kept` for one of this machine that does not give way to newer ones."""
     image = row.get("image")
     return "-" if not image else image["version"] or ("kept" if row.get("pinned") else "-")
 

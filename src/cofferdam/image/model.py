@@ -149,7 +149,9 @@ def open_image(directory: Path) -> Image:
             f"{directory} is not an image of this version: {error}", hint="Run `inv build-vm` to make one."
         ) from error
     keys = (directory / SSH_KEY, directory / SSH_HOST_KEY) if manifest.ssh else (None, None)
-    return Image(directory, manifest.profile, manifest.cmdline, *keys, isolation=manifest.isolation, data_format=manifest.data_format)
+    return Image(
+        directory, manifest.profile, manifest.cmdline, *keys, isolation=manifest.isolation, data_format=manifest.data_format
+    )
 
 
 def latest_link(profile: str) -> Path:

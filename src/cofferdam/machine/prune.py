@@ -80,8 +80,8 @@ class Removal:
     """Something that goes.
 
     Attributes:
-        path: a stage's directory, what is left of a killed build, the link to the latest image of a profile that is no more, or an
-            installed image.
+        path: a stage's directory, what is left of a killed build, the link to the latest image of a profile that is no more,
+            or an installed image.
         bytes: what its removal frees; files that are in several directories count with the last of them.
     """
 
@@ -178,7 +178,7 @@ def images_in_use() -> set[Path]:
 
 
 def _installed(images: set[Path]) -> list[Path]:
-    """Installed images that nothing refers to, and what killed commands left beside them; nothing while one is being installed."""
+    """Installed images that nothing refers to, and what killed commands left there; nothing while one is being installed."""
     store = image_store()
     with _store_free(store) as free:
         return [path for path in _children(store) if path.name != LOCK and path.resolve() not in images] if free else []

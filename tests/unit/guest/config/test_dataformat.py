@@ -15,10 +15,12 @@ def test_disks_of_the_first_versions_have_the_first_format():
     assert (label(1), FORMAT) == ("cofferdam-data", 1)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "photos", "cofferdam-making", "cofferdam-dat", "cofferdam-data0", "cofferdam-data1", "cofferdam-data02"]
-    + ["cofferdam-data-", "cofferdam-data 2", "cofferdam-data²", "cofferdam-data123", "x-cofferdam-data", "Cofferdam-data"],
+OTHERS = (
+    *("", "photos", "cofferdam-making", "cofferdam-dat", "cofferdam-data0", "cofferdam-data1", "cofferdam-data02"),
+    *("cofferdam-data-", "cofferdam-data 2", "cofferdam-data²", "cofferdam-data123", "x-cofferdam-data", "Cofferdam-data"),
 )
+
+
+@pytest.mark.parametrize("text", OTHERS)
 def test_any_other_label_is_not_one_of_ours(text):
     assert number(text) is None

@@ -29,7 +29,8 @@ def test_ids_of_its_own_are_good():
 
 
 @pytest.mark.parametrize(
-    "said", ["0 0 4294967295", "0 1000 65536", "0 100000 65536\n65536 0 1", "5 100000 65536", "", "exec format error", "0 1", "\x1b[2J"]
+    "said",
+    ["0 0 4294967295", "0 1000 65536", "0 100000 65536\n65536 0 1", "5 100000 65536", "", "exec format error", "0 1", "\x1b[2J"],
 )
 def test_anything_else_is_an_error_that_says_what_was_seen(said):
     with pytest.raises(SelfTestError) as error:
