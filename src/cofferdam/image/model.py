@@ -148,10 +148,8 @@ def open_image(directory: Path) -> Image:
         raise BuildError(
             f"{directory} is not an image of this version: {error}", hint="Run `inv build-vm` to make one."
         ) from error
-    keys = (directory / SSH_KEY, directory / SSH_HOST_KEY) if manifest.ssh else (None, None)
-    return Image(
-        directory, manifest.profile, manifest.cmdline, *keys, isolation=manifest.isolation, data_format=manifest.data_format
-    )
+    key, host_key = (directory / SSH_KEY, directory / SSH_HOST_KEY) if manifest.ssh else (None, None)
+    return Image(directory, manifest.profile, manifest.cmdline, key, host_key, manifest.isolation, manifest.data_format)
 
 
 def latest_link(profile: str) -> Path:

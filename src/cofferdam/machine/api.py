@@ -73,6 +73,7 @@ def _judged(
     instance = Instance(settings.name)
     notes = settle(instance)
     chosen = image or image_to_boot(instance, settings)
+    notes += _waiting(instance, chosen) if image is None else []
     refuse_newer(instance.data_disk, chosen.data_format, reference(chosen).label)
     prepared = prepare(settings.model_copy(update={"profile": chosen.profile}), chosen, progress)
     prepared = replace(prepared, notes=(*notes, *prepared.notes))
@@ -92,6 +93,16 @@ def image_to_boot(instance: Instance, settings: BootSettings) -> BootImage:
     if kept.pinned and kept.current and settings.profile in (kept.current.profile, _unasked(settings)):
         return kept.current.open()
     return load_image(settings.profile)
+
+
+def _waiting(instance: Instance, chosen: BootImage) -> list[str]:
+    """That another image was built, where one is booted that an update or a rollback has chosen."""
+    from cofferdam.image.model import latest_link
+
+    kept, latest_built = read_kept(instance), latest_link(chosen.profile)
+    if not kept.pinned or reference(chosen).installed or latest_built.resolve() in (chosen.directory, latest_built):
+        return []
+    return [f"it boots the image that an update or a rollback has chosen; another one was built: `inv update{instance.option}`"]
 
 
 def _unasked(settings: BootSettings) -> str | None:

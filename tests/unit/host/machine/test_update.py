@@ -288,8 +288,9 @@ def test_images_that_are_built_here_follow_each_other_until_an_update_chooses_on
     imageverbs.update("box")
     assert booted() == "c"
     built("d")
-    api.restart("box", QUIET)
+    _, report = api.restart("box", QUIET)
     assert booted() == "c", "it was chosen"
+    assert any("another one was built: `inv update --name box`" in note for note in report.notes)
     imageverbs.rollback("box")
     assert booted() == "b"
     (cache / "d/behaviour").write_text("panic")
@@ -302,8 +303,9 @@ def test_images_that_are_built_here_follow_each_other_until_an_update_chooses_on
     built("e")
     api.boot(settings, QUIET, open_image(cache / "e"), follow=True)
     built("f")
-    api.restart("box", QUIET)
+    _, report = api.restart("box", QUIET)
     assert booted() == "f"
+    assert not any("another one was built" in note for note in report.notes)
     assert read_kept(box).pinned is False
     assert "rollback --name box" in capsys.readouterr().out
 
