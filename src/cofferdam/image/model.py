@@ -165,5 +165,6 @@ def load_image(profile: str) -> Image:
     """
     link = latest_link(profile)
     if not link.is_dir():
-        raise BuildError(f"there is no image of profile `{profile}` yet", hint=f"Run `inv build-vm --profile {profile}`.")
+        hint = f"Run `inv build-vm --profile {profile}`; `inv boot --image DIR` boots a release."
+        raise BuildError(f"there is no image of profile `{profile}` yet", hint=hint)
     return open_image(link.resolve())

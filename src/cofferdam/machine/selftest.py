@@ -104,7 +104,13 @@ def _run(door: Door) -> str:
     try:
         client.api.import_image_from_data(_layer(), repository=_REPOSITORY, tag=tag)
         try:
-            output = client.containers.run(image, [_PROGRAM], remove=True, network_mode="none")
+            container = client.containers.create(image, [_PROGRAM], network_mode="none")
+            try:
+                container.start()
+                container.wait(timeout=TIMEOUT)
+                output = container.logs(stdout=True, stderr=True)
+            finally:
+                container.remove(force=True)
         finally:
             client.images.remove(image, force=True)
     finally:
