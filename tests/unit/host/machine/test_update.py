@@ -310,6 +310,17 @@ def test_images_that_are_built_here_follow_each_other_until_an_update_chooses_on
     assert "rollback --name box" in capsys.readouterr().out
 
 
+def test_a_build_that_failed_is_not_what_boots_next_although_it_is_the_latest(host, cache):
+    host.boot("kvm=ok", make_image(cache / "a"))
+    (make_image(cache / "b").directory / "behaviour").write_text("panic")
+    publish("default", cache / "b")
+    with pytest.raises(UpdateUndoneError):
+        imageverbs.update("box")
+    _, report = api.restart("box", QUIET)
+    assert Path(Instance("box").record.image.directory).name == "a"
+    assert any("another one was built" in note for note in report.notes)
+
+
 def test_another_profile_that_is_asked_for_is_booted(box, cache):
     api.stop("box")
     make_image(cache / "debug")
