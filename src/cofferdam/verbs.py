@@ -23,7 +23,6 @@ from cofferdam.machine.settings import BootSettings, boot_settings
 from cofferdam.machine.stored import otherwise
 from cofferdam.profile import Profile, load_profile
 from cofferdam.progress import Progress
-from cofferdam.timings import read_timings
 
 # What builds is imported where it is used: it needs Linux, and the other verbs do not.
 if TYPE_CHECKING:
@@ -121,16 +120,6 @@ def _require_reproducible(recipe: Profile, image: Image, what: str, progress: Pr
         lines = "\n".join(outcome.different)
         raise BuildError(f"two builds from the same packages differ:\n{lines}", hint=f"Find what wrote them.{report}")
     progress.line(f"reproducible   {', '.join(outcome.files)}: the same in a second build")
-
-
-def boot(*, as_json: bool = False, timings: bool = False, **options: object) -> None:
-    """Boot an instance with command line values and report how to reach Docker, with `timings` also where the time went."""
-    report = api.boot(boot_settings(**options), Progress())
-    measured = read_timings(Instance(report.instance)) if timings else None
-    if as_json:
-        show_json(report.as_dict() | ({"timings": measured.as_dict()} if measured else {}))
-    else:
-        show([*report.lines(), *(measured.lines() if measured else [])])
 
 
 def up(profile: str, name: str, **options: object) -> None:

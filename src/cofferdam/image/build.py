@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cofferdam.cache import Stage, digest, file_digest, write_text
+from cofferdam.guestconfig import dataformat
 from cofferdam.image.model import (
     CONFIG,
     COPYRIGHTS,
@@ -43,7 +44,7 @@ from cofferdam.tools.lists import read_list
 from cofferdam.tools.lock import KERNEL_SOURCE, TOOLS, Lock, pinned, root_tree
 from cofferdam.tools.tree import ensure_tools
 
-_VERSION = 4
+_VERSION = 5
 """To be raised when this module makes the image in another way."""
 
 
@@ -153,4 +154,5 @@ def _manifest(profile: Profile, words: list[str], kernel: KernelFacts, base: Bas
         files={name: FileFacts(sha256=file_digest(directory / name), size=(directory / name).stat().st_size) for name in names},
         packages=base.contents.packages,
         verity=verity,
+        data_format=dataformat.FORMAT,
     )

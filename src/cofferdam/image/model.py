@@ -19,6 +19,8 @@ MANIFEST, CONFIG = "manifest.json", "kernel.config"
 SSH_KEY, SSH_HOST_KEY = "ssh_key", "ssh_host_key.pub"
 POLICY = "admin-settings.json"
 PACKAGES, COPYRIGHTS = "packages.json", "copyrights.json"
+RELEASED = (MANIFEST, KERNEL, ROOT, HASHES, CONFIG, POLICY, PACKAGES, COPYRIGHTS)
+"""The files of an image that may be in a release: no keys."""
 
 
 class _Model(BaseModel):
@@ -55,6 +57,7 @@ class Manifest(_Model):
     """What an image is made from, complete: nothing in it depends on when or where it was built.
 
     Images of earlier versions have no `verity`: their root is not verified.
+    `data_format` is the newest format of a data disk that its guest can use.
     """
 
     format: int = 1
@@ -68,6 +71,7 @@ class Manifest(_Model):
     files: dict[str, FileFacts]
     packages: list[Package]
     verity: Verity | None = None
+    data_format: int = 1
 
 
 class Ingredients(_Model):
@@ -93,6 +97,8 @@ class Image:
         ssh_key: private key for ssh, on profiles that have it.
         ssh_known_hosts: public key of the image's ssh server, on profiles that have it.
         verity: how its root is verified; none in images of earlier versions.
+        isolation: what keeps containers apart: `kernel`, or `none`.
+        data_format: the newest format of a data disk that it can use.
     """
 
     directory: Path
@@ -100,6 +106,8 @@ class Image:
     cmdline: list[str]
     ssh_key: Path | None
     ssh_known_hosts: Path | None
+    isolation: str = "kernel"
+    data_format: int = 1
     verity: Verity | None = None
 
     @property
@@ -153,7 +161,9 @@ def open_image(directory: Path) -> Image:
             f"{directory} is not an image of this version: {error}", hint="Run `inv build-vm` to make one."
         ) from error
     key, host_key = (directory / SSH_KEY, directory / SSH_HOST_KEY) if manifest.ssh else (None, None)
-    return Image(directory, manifest.profile, manifest.cmdline, key, host_key, manifest.verity)
+    return Image(
+        directory, manifest.profile, manifest.cmdline, key, host_key, manifest.isolation, manifest.data_format, manifest.verity
+    )
 
 
 def latest_link(profile: str) -> Path:
@@ -169,7 +179,8 @@ def load_image(profile: str) -> Image:
     """
     link = latest_link(profile)
     if not link.is_dir():
-        raise BuildError(f"there is no image of profile `{profile}` yet", hint=f"Run `inv build-vm --profile {profile}`.")
+        hint = f"Run `inv build-vm --profile {profile}`; `inv boot --image DIR` boots a release."
+        raise BuildError(f"there is no image of profile `{profile}` yet", hint=hint)
     return open_image(link.resolve())
 
 

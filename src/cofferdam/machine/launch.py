@@ -39,6 +39,14 @@ class BootImage(Protocol):
     """What booting needs of an image."""
 
     @property
+    def directory(self) -> Path:
+        """Where its files are."""
+
+    @property
+    def data_format(self) -> int:
+        """The newest format of a data disk that it can use."""
+
+    @property
     def profile(self) -> str:
         """Name of the profile it was made from."""
 
