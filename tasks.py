@@ -6,6 +6,7 @@ from typing import Any
 
 from invoke import Collection, Context, Exit, Task, task
 
+from cofferdam.buildmenu import BOOT_FORMAT, build_vm
 from cofferdam.menu import JSON, NAME, PROFILE, verb
 from cofferdam.releasemenu import RELEASE_TASKS, keys
 
@@ -77,37 +78,10 @@ def profile(_: Context, name: str, json: bool = False) -> None:
     verbs.profile(name, as_json=json)
 
 
-_BUILD = {
-    "profile": PROFILE,
-    "refresh": "ask the suites for newer packages and a newer kernel",
-    "locked": "from the packages in vm/lock and no others",
-    "check-reproducible": "build twice and compare: all, or root, which leaves the kernel out",
-    "packages": "with --locked: a directory of `inv lock --keep`, in the place of the suites",
-    "json": JSON,
-}
-
-
-@task(help=_BUILD)
-@verb
-def build_vm(
-    _: Context,
-    profile: str = "default",
-    refresh: bool = False,
-    json: bool = False,
-    locked: bool = False,
-    packages: str = "",
-    check_reproducible: str = "",
-) -> None:
-    """Build the VM image of a profile; does nothing when nothing has changed.  Example: inv build-vm --profile debug"""
-    from cofferdam import verbs
-
-    options = {"locked": locked, "packages": packages, "reproducible": check_reproducible}
-    verbs.build(profile, refresh=refresh, as_json=json, **options)
-
-
 _BOOT = {
     "name": NAME,
     "profile": PROFILE,
+    **BOOT_FORMAT,
     "accel": "auto, kvm, whpx, hvf or tcg",
     "hyperv": "use Windows' hypervisor, by QEMU (WHPX), or fail",
     "native": "with --hyperv: a virtual machine of Hyper-V itself, without QEMU",
@@ -154,6 +128,9 @@ def boot(
     hyperv: bool = False,
     native: bool = False,
     emulate_hyperv: bool = False,
+    format: str = "",
+    secure_boot: str = "",
+    certificate: str = "",
 ) -> None:
     """Boot an instance and wait until Docker answers.  Example: inv boot --name work --memory 4G --data-disk 40G"""
     from cofferdam import verbs
@@ -168,6 +145,7 @@ def boot(
     }
     options |= {"docker_port": docker_port, "ssh_port": ssh_port, "publish": publish, "policy": policy, "timeout": timeout}
     options |= {"mtu": mtu, **desktop(share, socket, ca_file, proxy)}
+    options |= {"format": format, "secure_boot": secure_boot, "certificate": certificate}
     # What is not said is not remembered as a choice.
     options |= {} if activate else {"activate": False}
     options |= {key: True for key, given in (("hyperv", hyperv), ("native", native), ("emulate_hyperv", emulate_hyperv)) if given}

@@ -9,6 +9,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from cofferdam.errors import UsageError
 from cofferdam.menu import JSON, PROFILE, verb
 
 
@@ -59,12 +60,25 @@ def verify(_: Context, directory: str, key: str = "", json: bool = False) -> Non
         raise Exit(code=1)
 
 
-@task(name="new", help={"directory": "where", "passphrase-file": "its first line encrypts the key", "ask": "for a passphrase"})
+_KEYS = {
+    "directory": "where",
+    "passphrase-file": "its first line encrypts the key",
+    "ask": "for a passphrase",
+    "secure-boot": "the key that signs disks for firmware instead",
+}
+
+
+@task(name="new", help=_KEYS)
 @verb
-def new_keys(_: Context, directory: str, passphrase_file: str = "", ask: bool = False) -> None:
+def new_keys(_: Context, directory: str, passphrase_file: str = "", ask: bool = False, secure_boot: bool = False) -> None:
     """Make the key that signs releases, and the list of who may sign.  Example: inv keys.new ~/cofferdam-keys --ask"""
     from cofferdam import releaseverbs
 
+    if secure_boot:
+        if ask or passphrase_file:
+            raise UsageError("a key for Secure Boot has no passphrase", hint="Leave it out, or sign with a key on a token.")
+        releaseverbs.keys_new_secure_boot(directory)
+        return
     releaseverbs.keys_new(directory, passphrase_file=passphrase_file, ask=ask)
 
 

@@ -60,9 +60,9 @@ def _judged(settings: BootSettings, progress: Progress, image: BootImage | None)
 
 
 def _latest_image(profile: str) -> BootImage:
-    from cofferdam.image.model import load_image
+    from cofferdam.image.model import load_image, require_kernel
 
-    return load_image(profile)
+    return require_kernel(load_image(profile))
 
 
 def status(name: str | None = None, *, tidy: bool = True) -> list[dict[str, Any]]:

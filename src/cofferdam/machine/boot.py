@@ -9,6 +9,7 @@ from pathlib import Path
 from cofferdam.errors import BootError, InstanceError, UsageError
 from cofferdam.machine import accel, activation, context
 from cofferdam.machine.channels import free_port, port_is_free
+from cofferdam.machine.console import hopeless, last_lines
 from cofferdam.machine.credentials import SHARES_FILE, Credentials, ensure_credentials, handed_over
 from cofferdam.machine.disk import ensure_data_disk
 from cofferdam.machine.dockerping import ping
@@ -65,6 +66,7 @@ def _launch(prepared: Prepared, whole: BootSettings, instance: Instance, credent
         progress=progress,
         shares=prepared.choice.shares,
         virtiofsd=prepared.virtiofsd,
+        disk=prepared.disk,
     )
 
 
@@ -88,7 +90,8 @@ def recover(instance: Instance) -> list[str]:
     forget(instance)
     if state is State.UNFINISHED:
         return ["the previous boot was killed half-way; its machine has been ended"]
-    return ["the previous machine ended without `inv stop`; its data disk is kept"]
+    why = next((found for line in last_lines(instance.console) if (found := hopeless(line))), None)
+    return ["the previous machine ended without `inv stop`; its data disk is kept" + (f"; {why}" if why else "")]
 
 
 def forget(instance: Instance) -> context.Removed | None:

@@ -110,6 +110,7 @@ class Instance:
         self.qemu_log = self.directory / "qemu.log"
         self.pidfile = self.directory / "qemu.pid"
         self.data_disk = self.directory / "data.raw"
+        self.firmware_variables = self.directory / "firmware.fd"
         self.hyperv = self.directory / "hyperv.json"
         self.hyperv_directory = self.directory / "hyperv"
         self.credentials = self.directory / "credentials"

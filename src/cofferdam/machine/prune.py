@@ -21,6 +21,7 @@ from typing import Any
 from cofferdam.cache import NotCachedError, digest, file_digest, only_cached, remove_tree
 from cofferdam.errors import HostError
 from cofferdam.image.build import package_stamp
+from cofferdam.image.formats import CONTENT, STAGE, content_of
 from cofferdam.image.model import IMAGES, KERNEL, ROOT, Manifest, open_image
 from cofferdam.kernel.build import build_kernel
 from cofferdam.kernel.source import cached_source
@@ -30,7 +31,7 @@ from cofferdam.profile import Profile, load_profile, profile_names
 from cofferdam.progress import Progress
 from cofferdam.rootfs.base import build_base
 from cofferdam.rootfs.build import build_root
-from cofferdam.tools.tree import ToolsTree, ensure_tools
+from cofferdam.tools.tree import ToolsTree, ensure_image_tools, ensure_tools
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _HALF_MADE = ".tmp"
@@ -66,8 +67,10 @@ _RESULTS = {
             }
         ),
     ),
+    STAGE: Result(lambda stage: (stage / CONTENT).read_text(encoding="ascii"), content_of),
 }
-_STAGES = (*_RESULTS, "image", "tools")
+_IMAGE_TOOLS = "image-tools"
+_STAGES = (*_RESULTS, "image", "tools", _IMAGE_TOOLS)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def plan() -> list[Removal]:
     home = cache_home()
     links = [path for path in _children(home / IMAGES) if _old_link(path)]
     images = {path.resolve() for path in _children(home / IMAGES) if path not in links} | images_in_use()
-    kept = images | current_stages() | _made_into(images)
+    kept = images | current_stages() | _made_into(images) | _on_a_command_line(STAGE) | _on_a_command_line(_IMAGE_TOOLS)
     whole = [path for name in _STAGES for path in _children(home / name) if _KEY.fullmatch(path.name)]
     half = [path for stage in _children(home) for path in _children(stage) if _half_made(path)]
     found = [*links, *(path for path in whole if path.resolve() not in kept), *half]
@@ -124,7 +127,7 @@ def current_stages() -> set[Path]:
     with only_cached() as asked:
         for name in profile_names():
             asked |= _sources(profile := load_profile(name))
-            for look in (_look_for_tools, _look_for_root, _look_for_kernel):
+            for look in (_look_for_tools, _look_for_image_tools, _look_for_root, _look_for_kernel):
                 with suppress(NotCachedError):
                     look(profile)
     return {path.resolve() for path in asked}
@@ -137,6 +140,10 @@ def _sources(profile: Profile) -> set[Path]:
 
 def _look_for_tools(_: Profile) -> ToolsTree:
     return ensure_tools(Progress(quiet=True))
+
+
+def _look_for_image_tools(_: Profile) -> ToolsTree:
+    return ensure_image_tools(Progress(quiet=True))
 
 
 def _look_for_root(profile: Profile) -> None:
@@ -152,14 +159,20 @@ def _look_for_kernel(profile: Profile) -> None:
 
 def images_in_use() -> set[Path]:
     """Directories of images that a process has on its command line, QEMU above all, or whose ssh key a record names."""
-    home = (cache_home() / "image").resolve()
+    found = _on_a_command_line("image")
+    records = [record for instance in instances() if (record := instance.record) is not None]
+    return found | {Path(record.ssh_key).parent.resolve() for record in records if record.ssh_key}
+
+
+def _on_a_command_line(name: str) -> set[Path]:
+    """Stages that a process was started with; most of all what QEMU boots."""
+    home = (cache_home() / name).resolve()
     pattern = re.compile(re.escape(os.fsencode(home)) + rb"/([0-9a-f]{32})/")
     found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
             found |= {home / key.decode() for key in pattern.findall(path.read_bytes())}
-    records = [record for instance in instances() if (record := instance.record) is not None]
-    return found | {Path(record.ssh_key).parent.resolve() for record in records if record.ssh_key}
+    return found
 
 
 def _made_into(images: Iterable[Path]) -> set[Path]:

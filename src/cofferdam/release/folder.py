@@ -35,6 +35,7 @@ from cofferdam.release.provenance import make_statement
 from cofferdam.release.sbom import make_sbom
 from cofferdam.release.signature import sign
 from cofferdam.release.sums import contents, make_sums
+from cofferdam.tools.packages import recorded
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def assemble(
         manifest = ReleaseManifest(version=version, commit=commit, artefacts=artefacts, sboms=sboms, notes=noted)
         _write(work / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
         subjects = {name: file_digest(work / name) for name in contents(work)}
-        statement = make_statement(manifest, subjects, [ingredients(images[profile]) for profile in sorted(images)])
+        made = [ingredients(images[profile]) for profile in sorted(images)]
+        made += [made[0].model_copy(update={"image_tools": tools}) for each in built if (tools := recorded(each.path.parent))]
+        statement = make_statement(manifest, subjects, made)
         _write(work / PROVENANCE, statement.model_dump_json(indent=1, by_alias=True, exclude_none=True) + "\n")
         if packages is not None:
             _take_packages(work / PACKAGES, packages)

@@ -13,8 +13,9 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 import pytest
 
 from cofferdam.errors import HostError
+from cofferdam.image.kernelline import kernel_command_line
 from cofferdam.machine.channels import Address, Channel
-from cofferdam.machine.cmdline import MachineSpec, kernel_command_line, qemu_arguments
+from cofferdam.machine.cmdline import MachineSpec, qemu_arguments
 from cofferdam.machine.facts import HostFacts, QemuFacts
 
 GOLDEN = Path(__file__).parent / "golden"
