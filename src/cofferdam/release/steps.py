@@ -28,6 +28,7 @@ from cofferdam.release.signature import signer_line
 from cofferdam.release.testreport import TestSummary, judge_report
 from cofferdam.release.verify import trusted
 from cofferdam.release.work import Step, Subject, Work
+from cofferdam.tools.packages import RECORD
 
 BUILD, ARTEFACT, BOOT, TESTS, BENCH, KEPT, NOTES, FOLDER, VERIFIED = (
     "build",
@@ -44,6 +45,7 @@ _DESCRIBING = (MANIFEST, PACKAGES, COPYRIGHTS, POLICY)
 """Files of an image that say what it is; with them its release is put together where it was not built."""
 
 _PROOF, _SUMMARY, _BENCH, _REPORT, _NOTES = "boot.json", "tests.json", "latest.json", "report.xml", "NOTES.md"
+_ROOT_HASH = "root_hash"
 _BENCH_RUNS = 3
 
 
@@ -87,7 +89,10 @@ def _artefact(state: State, subject: Subject, directory: Path) -> None:
         raise UsageError(f"the image of profile `{profile}` is not the one that was built first", hint=_afresh(state))
     made = make_artefact(image, kind, state.progress)
     packed_file(made.path, directory / artefact_name(state.order.version, profile, kind))
-    (directory / "root_hash").write_text(made.root_hash or "", encoding="ascii")
+    (directory / _ROOT_HASH).write_text(made.root_hash or "", encoding="ascii")
+    if (record := made.path.with_name(RECORD)).exists():
+        # The packages that it was made with, for the provenance.
+        shutil.copyfile(record, directory / RECORD)
 
 
 def _boot(state: State, subject: Subject, directory: Path) -> None:
@@ -160,7 +165,7 @@ def _folder(state: State, _: Subject, directory: Path) -> None:
             profile=profile,
             format=kind,  # type: ignore[arg-type]
             kernel=state.manifest(profile).kernel.version,
-            root_hash=(state.work.place(ARTEFACT, profile, kind) / "root_hash").read_text(encoding="ascii") or None,
+            root_hash=(state.work.place(ARTEFACT, profile, kind) / _ROOT_HASH).read_text(encoding="ascii") or None,
         )
         for profile in order.profiles
         for kind in order.formats
