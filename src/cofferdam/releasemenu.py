@@ -89,7 +89,7 @@ _RELEASE = {
     "out": "directory of the release folder; default: releases",
     "key": "private key of `inv keys.new`, a file, or env:NAME for a variable that holds it",
     "passphrase-file": "its first line decrypts the key",
-    "tests": "report of `inv test --args=--junitxml=FILE` on this commit, in the place of running them",
+    "tests": "report of all tests on this commit (docs/releasing.md), in the place of running them",
     "bench": "latest.json of `inv bench` for this kernel, in the place of measuring",
     "packages": "a directory of `inv lock --keep`, in the place of the suites",
     "secure-boot": "key that signs the disks: a directory of `inv keys.new --secure-boot`, a file (PEM), or a PKCS#11 URI",

@@ -10,16 +10,18 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bcrypt
 import pytest
+import zstandard
 
-from cofferdam.errors import UsageError
+from cofferdam.errors import HostError, UsageError
 from cofferdam.machine.credentials import ensure_credentials
 from cofferdam.progress import Progress
 from cofferdam.release import reference as references
-from cofferdam.release import registryclient
+from cofferdam.release import registry, registryclient
 from cofferdam.release.containerdisk import QEMU, publish_container_disk
 from cofferdam.release.keys import new_signing_key
 from cofferdam.release.registry import fetch_release, publish_release
@@ -167,6 +169,26 @@ def test_a_container_disk_holds_the_disk_for_kubevirts_qemu(server, home, allowe
         fetch_release(str(done.reference), tmp_path / "got", QUIET, key=allowed)
     with pytest.raises(UsageError, match="has no raw of profile"):
         publish_container_disk(home / "whole", f"{host}/disk", QUIET, kind="raw", key=allowed)
+
+
+def test_a_compressed_disk_is_unpacked_for_kubevirt(server, home, allowed, tmp_path):
+    host, data = server
+    plain = b"raw disk" * 5000
+    packed = zstandard.ZstdCompressor().compress(plain)
+    release = make_release(home, tmp_path / "raw", disk=packed, version="1.3.0", formats=("raw",))
+    done = publish_container_disk(release, f"{host}/raw-disk", QUIET, key=allowed)
+    (layer,) = asked(done.reference)["layers"]
+    with tarfile.open(fileobj=io.BytesIO(stored(data, layer["digest"]).read_bytes())) as tar:
+        file = tar.extractfile("disk/cofferdam-1.3.0-default.raw")
+        assert file is not None and file.read() == plain
+
+
+def test_what_there_is_no_room_for_is_not_begun(server, home, allowed, tmp_path, monkeypatch):
+    done = publish_release(home / "other", f"{server[0]}/large", QUIET, key=allowed)
+    monkeypatch.setattr(registry.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(HostError, match="has room for 0"):
+        fetch_release(str(done.reference), tmp_path / "got", QUIET, key=allowed)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

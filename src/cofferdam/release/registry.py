@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cofferdam.cache import file_digest
-from cofferdam.errors import UsageError
+from cofferdam.errors import HostError, UsageError
 from cofferdam.progress import Progress
 from cofferdam.release.manifest import MANIFEST, PACKAGES, ReleaseManifest
 from cofferdam.release.reference import Reference, parse_reference, version_tag
@@ -188,6 +188,7 @@ def fetch_release(reference: str, target: Path, progress: Progress, *, key: Path
     Raises:
         UsageError: no such reference, or the folder is there already.
         RegistryError: it cannot be had, or is no release.
+        HostError: there is no room for it.
         NotVerifiedError: what was there cannot be trusted.
     """
     place = parse_reference(reference)
@@ -197,6 +198,7 @@ def fetch_release(reference: str, target: Path, progress: Progress, *, key: Path
         raise UsageError(f"{target} is there already", hint="Name another folder.")
     with closing(Client(place)) as client, _beside(target) as work:
         manifest = _release_manifest(client.manifest(place.wanted), place)
+        _require_room(work, sum(each.size for each in manifest.layers))
         with progress.stage("fetch", str(place)):
             for each in manifest.layers:
                 name = each.annotations[_TITLE]
@@ -222,6 +224,13 @@ def _release_manifest(data: bytes, place: Reference) -> OciManifest:
     if manifest.artifactType != RELEASE_TYPE or wrong or MANIFEST not in names or len(set(names)) != len(names):
         raise RegistryError(f"{place} is no release folder", hint="Is it a container disk? Only release folders are fetched.")
     return manifest
+
+
+def _require_room(directory: Path, size: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if size > free:
+        message = f"the release has {size / 2**20:.0f} MiB, and {directory.parent} has room for {free / 2**20:.0f}"
+        raise HostError(message, hint="Make room, or name a folder elsewhere.")
 
 
 @contextmanager
