@@ -77,7 +77,6 @@ def build_vm(profile: Profile, progress: Progress, *, refresh: bool = False, loc
 
     def make(work: Path, log: Path) -> None:
         _collect(work, kernel, root, base)
-        progress.step("hashing the root file system")
         verity = make_hashes(work / ROOT, file_digest(work / ROOT), work / HASHES, tools, log)
         ingredients = Ingredients(root=base.contents, tools=tools.contents, kernel=lock_contents(source))
         (work / PACKAGES).write_text(ingredients.model_dump_json(indent=1, exclude={"image_tools"}) + "\n", encoding="utf-8")

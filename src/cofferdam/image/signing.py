@@ -23,6 +23,7 @@ _ADDRESS = "P11_KIT_SERVER_ADDRESS"
 _CLIENT = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so"
 """Tokens have drivers, which stay outside: `p11-kit server` lends one, and this asks it."""
 
+_CLOCK = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 _PIN_FILE = re.compile(r"(?<=[?&])pin-source=(?:file:)?([^&]+)")
 _SIZES = (2048, 3072, 4096)
 _MAKE = "`inv keys.new --secure-boot DIR` makes a key and its certificate."
@@ -59,9 +60,15 @@ class Signer:
         pin = _PIN_FILE.search(self.key)
         return files | {self.server: "/keys/token"} | ({Path(unquote(pin[1])).resolve(): "/keys/pin"} if pin else {})
 
-    def environment(self) -> dict[str, str]:
-        """Variables that lead to the token."""
-        return {_ADDRESS: "unix:path=/keys/token", "PKCS11_PROVIDER_MODULE": _CLIENT} if self.server is not None else {}
+    def environment(self, epoch: int) -> dict[str, str]:
+        """Variables that lead to the token, and to a clock that stands still: a signature holds the time.
+
+        Args:
+            epoch: where it stands, in seconds.
+        """
+        clock = {"LD_PRELOAD": _CLOCK, "FAKETIME": f"{epoch}", "FAKETIME_FMT": "%s"}
+        token = {_ADDRESS: "unix:path=/keys/token", "PKCS11_PROVIDER_MODULE": _CLIENT} if self.server is not None else {}
+        return clock | token
 
 
 def load_signer(key: str, certificate: str = "") -> Signer:

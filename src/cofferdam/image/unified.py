@@ -41,7 +41,7 @@ def make_unified(image: Image, release: str, signer: Signer | None, tools: Tools
     if signer is not None:
         arguments += signer.arguments()
         binds |= signer.binds()
-        env |= signer.environment()
+        env |= signer.environment(EPOCH)
     with explained("unified kernel image", log):
         tools.run(arguments, binds=binds, env=env, log=log)
     return work / _PROGRAM

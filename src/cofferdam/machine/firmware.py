@@ -44,6 +44,11 @@ class BootDisk:
     tools: ToolsTree
     certificate: Path | None = None
 
+    def note(self) -> str:
+        """What the report says of it."""
+        held = "which starts only what this key has signed" if self.certificate is not None else "which checks no signature"
+        return f"booted from {self.path} by firmware, {held}"
+
     def begin(self, variables: Path) -> Firmware:
         """Make the variables of a boot anew: nothing that a guest wrote into them lives on.
 

@@ -77,7 +77,7 @@ def prepare(settings: BootSettings, image: BootImage, progress: Progress) -> Pre
         virtiofsd=server,
         facts=facts,
         plan=accel.plan(way.accel, accel.candidates(facts), way.option),
-        notes=(*notes, *choice.notes),
+        notes=(*notes, *choice.notes, *([disk.note()] if disk is not None else ())),
         disk=disk,
     )
 

@@ -18,7 +18,6 @@ import pytest
 from rich.console import Console
 
 from cofferdam.errors import BootError, InstanceError, UsageError
-from cofferdam.image.verity import Verity
 from cofferdam.machine import api, launch, prepare
 from cofferdam.machine import boot as booting
 from cofferdam.machine.console import last_lines
@@ -43,8 +42,7 @@ class Image:
     ssh_key: Path | None = None
     policy: Path | None = None
     ssh_known_hosts: Path | None = None
-    verity: Verity | None = None
-    hashes: Path | None = None
+    verity = hashes = None
 
 
 class Host:

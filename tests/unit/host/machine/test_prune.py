@@ -14,6 +14,8 @@ from cofferdam import lifeverbs
 from cofferdam.cache import NotCachedError, Stage, digest, file_digest, only_cached
 from cofferdam.errors import BuildError, CofferdamError, UsageError
 from cofferdam.image.build import publish
+from cofferdam.image.formats import content_of
+from cofferdam.image.model import Manifest
 from cofferdam.kernel.source import resolution_path
 from cofferdam.machine import prune
 from cofferdam.profile import load_profile
@@ -60,7 +62,8 @@ def made(mark: str) -> dict[str, Path]:
     manifest |= {"kernel": kernel, "files": facts, "packages": packages["packages"]}
     manifest |= {"root": {"suite": "trixie", "compression": "lz4hc", "archives": [ARCHIVE]}}
     (image / "manifest.json").write_text(json.dumps(manifest))
-    return {**stages, "image": image}
+    artefact = stage("artefact", mark, {"content": content_of(Manifest.model_validate(manifest)), "disk.raw": mark * 1000})
+    return {**stages, "image": image, "artefact": artefact}
 
 
 def planned() -> set[Path]:
@@ -133,6 +136,20 @@ def test_what_a_running_machine_uses_stays(instance, record, hold, how):
     assert planned() == set(old.values())
 
 
+def test_what_firmware_boots_stays_while_it_runs(cache):
+    old, new = made("old"), made("new")
+    publish("default", new["image"])
+    tree = stage("image-tools", "old", {})
+    names = [f'"filename": "{path}/file"' for path in (old["artefact"], tree)]
+    words = [sys.executable, "-c", "print(flush=True); input()", *names]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        assert planned() == set(old.values()) - {old["artefact"]}
+        process.communicate(b"\n")
+    assert planned() == {*old.values(), tree}
+
+
 def test_what_a_build_would_find_stays(cache):
     """Made step by step under the keys that the build itself asks for, each of them next to an older one."""
     profile = load_profile("default")
@@ -143,6 +160,7 @@ def test_what_a_build_would_find_stays(cache):
     contents = json.dumps({"packages": [], "archives": []})
     files = {
         "tools": {},
+        "image-tools": {},
         "base": {"packages.json": contents},
         "kernel-config": {"config": "c", "audit.json": "[]"},
         "kernel": {"build.json": '{"release": "7", "config_sha256": "c"}'},
@@ -156,7 +174,7 @@ def test_what_a_build_would_find_stays(cache):
             for file, text in texts.items():
                 (path / file).write_text(text)
         assert planned() == set(old.values())
-    assert stage("tools", "old", {}) in planned()
+    assert {stage("tools", "old", {}), stage("image-tools", "old", {})} <= planned()
 
 
 def test_links_of_what_is_no_more_go_with_their_images(cache):
@@ -197,7 +215,7 @@ def test_planning_changes_nothing(cache):
     half = stage("root", "half", {}).rename(Stage("root", digest("half")).path.with_suffix(".tmp"))
     half.with_suffix(".lock").unlink()
     before = sorted(cache.rglob("*"))
-    assert len(planned()) == 7
+    assert len(planned()) == 8
     assert sorted(cache.rglob("*")) == before
 
 
