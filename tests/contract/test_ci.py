@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
 import subprocess
@@ -22,7 +23,8 @@ from cofferdam.release.steps import STEPS
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab.yml": "vendor.gitlab-ci"}
 GITLAB_WORDS = {"stages", "workflow", "default"}
 CALL = re.compile(r"(?:sudo (?:--preserve-env=\w+ )?)?\./inv (?P<words>.+)")
-VERBS = {context.name: context for context in tasks.namespace.to_contexts()}
+# A copy: Invoke takes the texts of options out of the tasks that it describes.
+VERBS = {context.name: context for context in copy.deepcopy(tasks.namespace).to_contexts()}
 
 
 def pipeline(name: str) -> Any:
