@@ -61,6 +61,8 @@ def order(
     bench: str,
     packages: str,
     keep_packages: bool,
+    secure_boot: str,
+    certificate: str,
 ) -> Order:
     """The release that the options of the verb ask for.
 
@@ -69,6 +71,7 @@ def order(
         HostError: this is no git checkout.
     """
     from cofferdam.image.formats import FORMATS
+    from cofferdam.image.signing import load_signer
     from cofferdam.release.order import RELEASES, Order, require_source
     from cofferdam.tools.lock import Lock
 
@@ -83,6 +86,7 @@ def order(
         tests=Path(tests).absolute() if tests else None,
         bench=Path(bench).absolute() if bench else None,
         packages=keep_packages,
+        signer=load_signer(secure_boot, certificate) if secure_boot else None,
     )
 
 

@@ -92,6 +92,8 @@ _RELEASE = {
     "tests": "report of all tests on this commit (docs/releasing.md), in the place of running them",
     "bench": "latest.json of `inv bench` for this kernel, in the place of measuring",
     "packages": "a directory of `inv lock --keep`, in the place of the suites",
+    "secure-boot": "key that signs the disks: a directory of `inv keys.new --secure-boot`, a file (PEM), or a PKCS#11 URI",
+    "certificate": "certificate of that key (PEM); not needed with a directory",
     "keep-packages": "put the locked package files into the release",
     "until": "the last step to do: build, artefact, boot, tests, bench, packages, notes, folder or verified",
     "dry-run": "only show the steps, and which are done already",
@@ -113,6 +115,8 @@ def release(
     bench: str = "",
     packages: str = "",
     keep_packages: bool = False,
+    secure_boot: str = "",
+    certificate: str = "",
     until: str = "",
     dry_run: bool = False,
     json: bool = False,
@@ -128,6 +132,7 @@ def release(
         "passphrase_file": passphrase_file,
     }
     options |= {"tests": tests, "bench": bench, "packages": packages, "keep_packages": keep_packages}
+    options |= {"secure_boot": secure_boot, "certificate": certificate}
     deliververbs.release(version, dry_run=dry_run, until=until, as_json=json, **options)
 
 

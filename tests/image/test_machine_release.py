@@ -21,10 +21,16 @@ from cofferdam.release.keys import load_signing_key, new_signing_key
 from cofferdam.release.make import make_release
 from cofferdam.release.order import Order, Source
 from cofferdam.release.verify import trusted
-from cofferdam.tools.lock import KERNEL_SOURCE, TOOLS, Lock, root_tree, write_lock
+from cofferdam.tools.lock import IMAGE_TOOLS, KERNEL_SOURCE, TOOLS, Lock, root_tree, write_lock
+from cofferdam.tools.tree import ensure_image_tools
 from vmtest.machines import Machines
 
 pytestmark = pytest.mark.vm
+
+FORMATS = ("direct", "qcow2")
+"""One that QEMU boots itself, and one that firmware boots; a boot costs a minute, and the others are booted elsewhere."""
+
+KEPT = ["build-default", *(f"{step}-default-{kind}" for step in ("artefact", "boot") for kind in FORMATS)]
 
 COMMIT, EPOCH, VERSION = "a" * 40, 1_790_000_000, "1.2.0-rc1"
 REPORT = (
@@ -37,7 +43,9 @@ def order(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A release from the packages that the image at hand was made from: suites move on, and the project's lock with them."""
     image = machines.image("default")
     made = ingredients(image)
-    for name, contents in ((root_tree("default"), made.root), (TOOLS, made.tools), (KERNEL_SOURCE, made.kernel)):
+    image_tools = ensure_image_tools(Progress()).contents
+    trees = {root_tree("default"): made.root, TOOLS: made.tools, IMAGE_TOOLS: image_tools, KERNEL_SOURCE: made.kernel}
+    for name, contents in trees.items():
         assert contents is not None, name
         write_lock(name, contents, tmp_path / "lock")
     kernel = Manifest.model_validate_json(image.manifest.read_text()).kernel.version
@@ -51,7 +59,7 @@ def order(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         version=VERSION,
         source=Source(Checkout(COMMIT, EPOCH, ()), "- Something new."),
         profiles=("default",),
-        formats=("direct",),
+        formats=FORMATS,
         target=tmp_path / f"out/cofferdam-{VERSION}",
         lock=Lock(tmp_path / "lock"),
         key=load_signing_key(tmp_path / "keys/release.key"),
@@ -62,16 +70,18 @@ def order(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_released_has_booted_and_isolates(order: Order, tmp_path: Path) -> None:
     make_release(replace(order, key=None), Progress(), until="boot")
-    proof = json.loads((order.work / "boot-default-direct/boot.json").read_text())
-    assert isolated(proof["uid_map"])
+    proofs = {kind: json.loads((order.work / f"boot-default-{kind}/boot.json").read_text()) for kind in FORMATS}
+    assert all(isolated(proof["uid_map"]) for proof in proofs.values())
     assert not [row for row in api.status() if row["name"].startswith("release-")], "the instance is gone"
     done = make_release(order, Progress())
-    assert [each.name for each in done if each.kept] == ["build-default", "artefact-default-direct", "boot-default-direct"]
+    assert [each.name for each in done if each.kept] == KEPT
     manifest = trusted(order.target, tmp_path / "keys/allowed_signers")
-    (artefact,) = manifest.artefacts
-    assert artefact.kernel == proof["kernel"]
-    with tarfile.open(order.target / artefact.name) as tar:
+    found = {each.format: each for each in manifest.artefacts}
+    assert {kind: each.kernel for kind, each in found.items()} == {kind: proof["kernel"] for kind, proof in proofs.items()}
+    assert len({each.root_hash for each in manifest.artefacts} - {None}) == 1
+    with tarfile.open(order.target / found["direct"].name) as tar:
         assert {"vmlinuz", "root.erofs", "manifest.json"} <= set(tar.getnames())
         assert not [name for name in tar.getnames() if "key" in name]
     notes = (order.target / "NOTES.md").read_text()
-    assert f"{proof['seconds']} s ({proof['accelerator']})" in notes and "dockerd unknown" not in notes
+    assert all(f"{proof['seconds']} s ({proof['accelerator']})" in notes for proof in proofs.values())
+    assert "dockerd unknown" not in notes

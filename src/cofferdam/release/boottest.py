@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from cofferdam.cache import digest
 from cofferdam.demo import demonstrate
-from cofferdam.errors import BootError, BuildError, InstanceError
-from cofferdam.image.model import Image, open_image
+from cofferdam.errors import BootError, InstanceError
+from cofferdam.image.model import Image, Manifest, open_image
 from cofferdam.machine import api
 from cofferdam.machine import boot as booting
 from cofferdam.machine.door import Door
+from cofferdam.machine.firmware import BootDisk
 from cofferdam.machine.prepare import Prepared, prepare
 from cofferdam.machine.report import BootReport
 from cofferdam.machine.settings import BootSettings
 from cofferdam.progress import Progress
 from cofferdam.release.packing import unpacked_directory, unpacked_file
+from cofferdam.tools.lock import Pinned
+from cofferdam.tools.tree import ensure_image_tools
 
 RANGE = 65536
 """As many ids as every container has."""
@@ -41,13 +45,21 @@ class BootProof(BaseModel):
     uid_map: str
 
 
-def boot_test(artefact: Path, described: Image, kernel: str, busybox: Path, progress: Progress) -> BootProof:
+@dataclass(frozen=True)
+class Way:
+    """What boots a disk: the lock of the tools tree that has the firmware, and whose signature that wants, if any."""
+
+    pinned: Pinned | None = None
+    certificate: Path | None = None
+
+
+def boot_test(artefact: Path, described: Image, way: Way, busybox: Path, progress: Progress) -> BootProof:
     """Boot an artefact on an instance of its own, run a privileged container, stop and remove the instance.
 
     Args:
         artefact: the file as it is released.
         described: the image that it was made from; what it says of itself is enough.
-        kernel: what has to come up.
+        way: what boots a disk.
         busybox: static program that the container is made of.
         progress: where to report.
 
@@ -65,8 +77,9 @@ def boot_test(artefact: Path, described: Image, kernel: str, busybox: Path, prog
             name=name, profile=described.profile, activate=False, shares=(), proxy="none", timeout=_TIMEOUT, **_SMALL
         )
         try:
-            report = booting.boot(prepared(artefact, described, settings, Path(directory), progress), progress)
+            report = booting.boot(prepared(artefact, described, settings, way, Path(directory), progress), progress)
             mapped = demonstrate(Door(report.docker_host, report.cert_path), busybox)
+            kernel = Manifest.model_validate_json(described.manifest.read_bytes()).kernel.version
             return judged(report, mapped, kernel, api.stop(name).how)
         finally:
             _remove(name)
@@ -80,16 +93,18 @@ def _remove(name: str) -> None:
         api.remove(name)
 
 
-def prepared(artefact: Path, described: Image, settings: BootSettings, directory: Path, progress: Progress) -> Prepared:
+def prepared(artefact: Path, described: Image, settings: BootSettings, way: Way, directory: Path, progress: Progress) -> Prepared:
     """A boot of what is in an artefact, unpacked into a directory: of an image in an archive, or of a disk.
 
     Raises:
-        BuildError: it cannot be unpacked, or is nothing that this version boots.
+        BuildError: it cannot be unpacked, or there are no tools that boot it.
     """
     plain = unpacked_file(artefact, directory)
     if plain.suffix == _ARCHIVE:
         return prepare(settings, open_image(unpacked_directory(plain, directory)), progress)
-    raise BuildError(f"{artefact.name}: {described.profile} is not booted from a disk yet", hint="Release other formats.")
+    tools, certificate = ensure_image_tools(progress, way.pinned), way.certificate
+    disk = BootDisk(plain, plain.suffix.removeprefix("."), tools, certificate)
+    return replace(prepare(settings, described, progress), disk=disk)
 
 
 def judged(report: BootReport, mapped: str, kernel: str, stopped: str) -> BootProof:

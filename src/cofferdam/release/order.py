@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cofferdam.bench.model import Report
 from cofferdam.checkout import Checkout, ignored, project_version, read_checkout
 from cofferdam.errors import BuildError, UsageError
-from cofferdam.image.formats import FORMATS
+from cofferdam.image.formats import DIRECT, FORMATS
+from cofferdam.image.signing import Signer
 from cofferdam.paths import ROOT
 from cofferdam.profile import load_profile
 from cofferdam.release.signature import SignatureRefusedError, allowed_signers, check, sign
 from cofferdam.release.testreport import judge_report
 from cofferdam.release.verify import DEFAULT_KEY
-from cofferdam.tools.lock import KERNEL_SOURCE, TOOLS, Lock, root_tree
+from cofferdam.tools.lock import IMAGE_TOOLS, KERNEL_SOURCE, TOOLS, Lock, root_tree
 
 RELEASES = ROOT / "releases"
 """Where releases are made when no other place is named; git leaves it alone."""
@@ -49,6 +50,7 @@ class Order:
         tests: report of a run of all tests elsewhere; none runs them.
         bench: results of `inv bench` elsewhere; none measures.
         packages: whether the package files go with it.
+        signer: who signs disks for Secure Boot; none leaves them unsigned.
     """
 
     version: str
@@ -61,6 +63,11 @@ class Order:
     tests: Path | None = None
     bench: Path | None = None
     packages: bool = False
+    signer: Signer | None = None
+
+    def signed(self, kind: str) -> Signer | None:
+        """Who signs the artefact of a format; nobody where nothing is signed."""
+        return self.signer if kind != DIRECT else None
 
     @property
     def work(self) -> Path:
@@ -137,7 +144,7 @@ def require_recipes(profiles: tuple[str, ...], formats: tuple[str, ...], lock: L
         if recipe.ssh or recipe.isolation == "none":
             why = "has ssh keys that are in its image" if recipe.ssh else "isolates nothing"
             raise UsageError(f"profile `{name}` {why}", hint="Release another one; `default` is meant for it.")
-    for tree in (TOOLS, KERNEL_SOURCE, *map(root_tree, profiles)):
+    for tree in (TOOLS, IMAGE_TOOLS, KERNEL_SOURCE, *map(root_tree, profiles)):
         lock.pinned(tree)
 
 

@@ -17,7 +17,7 @@ from cofferdam.image.formats import make_artefact
 from cofferdam.image.model import COPYRIGHTS, MANIFEST, PACKAGES, POLICY, Image, Manifest, open_image
 from cofferdam.profile import load_profile
 from cofferdam.progress import Progress
-from cofferdam.release.boottest import BootProof, boot_test
+from cofferdam.release.boottest import BootProof, Way, boot_test
 from cofferdam.release.folder import Built, assemble
 from cofferdam.release.keys import PRINCIPAL
 from cofferdam.release.manifest import artefact_name
@@ -28,6 +28,7 @@ from cofferdam.release.signature import signer_line
 from cofferdam.release.testreport import TestSummary, judge_report
 from cofferdam.release.verify import trusted
 from cofferdam.release.work import Step, Subject, Work
+from cofferdam.tools.lock import IMAGE_TOOLS, TOOLS, Pinned
 from cofferdam.tools.packages import RECORD
 
 BUILD, ARTEFACT, BOOT, TESTS, BENCH, KEPT, NOTES, FOLDER, VERIFIED = (
@@ -87,7 +88,7 @@ def _artefact(state: State, subject: Subject, directory: Path) -> None:
     image = state.image(profile)
     if file_digest(image.manifest) != file_digest(state.work.place(BUILD, profile) / MANIFEST):
         raise UsageError(f"the image of profile `{profile}` is not the one that was built first", hint=_afresh(state))
-    made = make_artefact(image, kind, state.progress)
+    made = make_artefact(image, kind, state.progress, signer=state.order.signed(kind), pinned=_image_tools(state))
     packed_file(made.path, directory / artefact_name(state.order.version, profile, kind))
     (directory / _ROOT_HASH).write_text(made.root_hash or "", encoding="ascii")
     if (record := made.path.with_name(RECORD)).exists():
@@ -96,14 +97,14 @@ def _artefact(state: State, subject: Subject, directory: Path) -> None:
 
 
 def _boot(state: State, subject: Subject, directory: Path) -> None:
-    from cofferdam.tools.lock import TOOLS
     from cofferdam.tools.tree import ensure_tools
 
     profile, kind = subject
     tools = ensure_tools(Progress(quiet=True), state.order.lock.pinned(TOOLS))
-    kernel = state.manifest(profile).kernel.version
+    signer = state.order.signed(kind)
+    way = Way(_image_tools(state), signer.certificate if signer else None)
     described = open_image(state.work.place(BUILD, profile))
-    proof = boot_test(state.artefact(profile, kind), described, kernel, tools.path / "usr/bin/busybox", state.progress)
+    proof = boot_test(state.artefact(profile, kind), described, way, tools.path / "usr/bin/busybox", state.progress)
     _write(directory / _PROOF, proof.model_dump_json(indent=1))
 
 
@@ -205,6 +206,15 @@ def _commit(state: State, _: Subject) -> object:
     return state.order.source.checkout.commit
 
 
+def _image_tools(state: State) -> Pinned:
+    return state.order.lock.pinned(IMAGE_TOOLS)
+
+
+def _signed_artefact(state: State, subject: Subject) -> object:
+    signer = state.order.signed(subject[1])
+    return {"commit": _commit(state, subject), "signer": signer.identity if signer else ""}
+
+
 def _locked(state: State, subject: Subject) -> object:
     return {"commit": _commit(state, subject), "lock": tree_digest(state.order.lock.directory, "*.json")}
 
@@ -234,8 +244,8 @@ def _signed(state: State, subject: Subject) -> object:
 
 STEPS: Sequence[Step[State]] = (
     Step(BUILD, "image, from the lock", "profile", (), _locked, _build),
-    Step(ARTEFACT, "the file that people boot", "artefact", (BUILD,), _commit, _artefact),
-    Step(BOOT, "a boot of that file, and an isolated container in it", "artefact", (BUILD, ARTEFACT), _commit, _boot),
+    Step(ARTEFACT, "the file that people boot", "artefact", (BUILD,), _signed_artefact, _artefact),
+    Step(BOOT, "a boot of that file, and an isolated container in it", "artefact", (BUILD, ARTEFACT), _signed_artefact, _boot),
     Step(TESTS, "all tests", "release", (), _test_inputs, _tests),
     Step(BENCH, "measured figures", "release", (BUILD,), _bench_inputs, _bench),
     Step(KEPT, "locked package files, if wanted", "release", (), _kept_inputs, _keep),
