@@ -40,8 +40,8 @@ class Image:
     root: Path = Path("/image/root.erofs")
     cmdline: tuple[str, ...] = ("loglevel=4",)
     ssh_key: Path | None = None
-    ssh_known_hosts: Path | None = None
-    policy = verity = hashes = None
+    policy: Path | None = None
+    ssh_known_hosts = verity = hashes = None
     directory: Path = Path("/image")
     data_format: int = 1
 
