@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cofferdam.machine import launch
 from cofferdam.machine.channels import Address, free_port
 from cofferdam.machine.instance import Instance, Record
 from cofferdam.machine.qmp import Monitor
@@ -39,6 +40,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COFFERDAM_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setenv("PATH", str(programs))
+    # The worker that runs this may have booted VMs for other suites: what they started is no test's own.
+    monkeypatch.setattr(launch, "_children", [])
     yield tmp_path / "state"
     shutil.rmtree(sockets)
 
