@@ -13,7 +13,7 @@ import pytest
 from cofferdam.image.model import RELEASED, open_image
 from cofferdam.release.folder import Built, assemble
 from cofferdam.release.keys import load_signing_key, new_signing_key
-from unit.host.release.conftest import COMMIT, EPOCH, make_image
+from vmtest.releases import COMMIT, EPOCH, make_image
 
 Release = Callable[..., Path]
 
