@@ -10,8 +10,9 @@ from cofferdam.paths import ROOT
 from cofferdam.run import interactive
 
 # As many machines at work at a time as there are processors, for two: an emulated one fills a processor and its caches, and more
-# of them start fewer containers together (two processors, one in each machine, rounds of 40 s, one each but two of two machines: 15 a
-# minute with one machine, 26 and 22 with two, 20 with three, 17 with four). tests/conftest.py keeps together what belongs to one machine.
+# of them start fewer containers together. Two processors, one in each machine, a round of 40 s, two rounds of two machines: 15 a
+# minute with one machine, 26 and 22 with two, 20 with three, 17 with four. tests/conftest.py keeps together what belongs to one
+# machine.
 _WORKERS = ("--numprocesses=2",)
 
 
