@@ -6,6 +6,8 @@ from typing import Any
 
 from invoke import Collection, Context, Exit, Task, task
 
+from cofferdam.buildmenu import BOOT_FORMAT, build_vm
+from cofferdam.imagemenu import UPDATE_TASKS
 from cofferdam.menu import JSON, NAME, PROFILE, verb
 from cofferdam.releasemenu import RELEASE_TASKS, keys
 
@@ -77,37 +79,13 @@ def profile(_: Context, name: str, json: bool = False) -> None:
     verbs.profile(name, as_json=json)
 
 
-_BUILD = {
-    "profile": PROFILE,
-    "refresh": "ask the suites for newer packages and a newer kernel",
-    "locked": "from the packages in vm/lock and no others",
-    "check-reproducible": "build twice and compare: all, or root, which leaves the kernel out",
-    "packages": "with --locked: a directory of `inv lock --keep`, in the place of the suites",
-    "json": JSON,
-}
-
-
-@task(help=_BUILD)
-@verb
-def build_vm(
-    _: Context,
-    profile: str = "default",
-    refresh: bool = False,
-    json: bool = False,
-    locked: bool = False,
-    packages: str = "",
-    check_reproducible: str = "",
-) -> None:
-    """Build the VM image of a profile; does nothing when nothing has changed.  Example: inv build-vm --profile debug"""
-    from cofferdam import verbs
-
-    options = {"locked": locked, "packages": packages, "reproducible": check_reproducible}
-    verbs.build(profile, refresh=refresh, as_json=json, **options)
-
-
 _BOOT = {
     "name": NAME,
-    "profile": PROFILE,
+    "profile": f"{PROFILE}; default: that of the image it boots, else default",
+    **BOOT_FORMAT,
+    "image": "folder of a release, booted from then on; or latest: what was built here, from then on",
+    "key": "with --image: allowed_signers file of who makes the releases",
+    "unverified": "with --image: also what `inv verify` does not accept",
     "accel": "auto, kvm, whpx, hvf or tcg",
     "hyperv": "use Windows' hypervisor, by QEMU (WHPX), or fail",
     "native": "with --hyperv: a virtual machine of Hyper-V itself, without QEMU",
@@ -133,7 +111,7 @@ _BOOT = {
 def boot(
     _: Context,
     name: str = "default",
-    profile: str = "default",
+    profile: str = "",
     accel: str = "auto",
     cpus: str = "",
     memory: str = "",
@@ -154,24 +132,24 @@ def boot(
     hyperv: bool = False,
     native: bool = False,
     emulate_hyperv: bool = False,
+    format: str = "",
+    secure_boot: str = "",
+    certificate: str = "",
+    image: str = "",
+    key: str = "",
+    unverified: bool = False,
 ) -> None:
     """Boot an instance and wait until Docker answers.  Example: inv boot --name work --memory 4G --data-disk 40G"""
-    from cofferdam import verbs
+    from cofferdam import imageverbs
 
-    options = {
-        "name": name,
-        "profile": profile,
-        "accel": accel,
-        "cpus": cpus,
-        "memory": memory,
-        "data_disk": data_disk,
-    }
+    options = {"name": name, "profile": profile, "accel": accel, "cpus": cpus, "memory": memory, "data_disk": data_disk}
     options |= {"docker_port": docker_port, "ssh_port": ssh_port, "publish": publish, "policy": policy, "timeout": timeout}
     options |= {"mtu": mtu, **desktop(share, socket, ca_file, proxy)}
+    options |= {"format": format, "secure_boot": secure_boot, "certificate": certificate}
     # What is not said is not remembered as a choice.
     options |= {} if activate else {"activate": False}
     options |= {key: True for key, given in (("hyperv", hyperv), ("native", native), ("emulate_hyperv", emulate_hyperv)) if given}
-    verbs.boot(as_json=json, timings=timings, **options)
+    imageverbs.boot(as_json=json, timings=timings, image=image, key=key, unverified=unverified, **options)
 
 
 @task(help={"name": NAME, "plot": "draw them into this SVG file", "json": JSON})
@@ -275,7 +253,7 @@ def ssh(_: Context, name: str = "default", command: str = "") -> None:
 @verb
 def bench(_: Context, runs: int = 5, out: str = "bench/results", plot: str = "", json: bool = False) -> None:
     """Measure against stock runc and stock Debian in one run; not a test.  Example: inv bench --runs 3 --plot ratios.svg"""
-    from cofferdam.bench.verb import bench
+    from cofferdam.benchverb import bench
 
     bench(runs, out, as_json=json, plot=plot)
 
@@ -391,7 +369,7 @@ def prune(_: Context, dry_run: bool = False, json: bool = False, yes: bool = Fal
 
 
 namespace = Collection(test, up, doctor, profile, build_vm, boot, timings, diagnose, completion, status, stop, logs, ssh, bench)
-for life in (denied, page, list_instances, restart, delete, resize, prune, *RELEASE_TASKS):
+for life in (denied, page, list_instances, restart, delete, resize, prune, *RELEASE_TASKS, *UPDATE_TASKS):
     namespace.add_task(life)
 namespace.add_collection(keys)
 namespace.add_collection(Collection("policy", check, show_policy))

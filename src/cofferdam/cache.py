@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -127,6 +126,9 @@ class Stage:
 
     @contextmanager
     def _locked(self, progress: Progress) -> Iterator[None]:
+        # Here alone: what boots and checks images takes checksums from this module on Windows, too, which has no such locks.
+        import fcntl
+
         with open(self._base / f"{self.key}.lock", "a+b") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

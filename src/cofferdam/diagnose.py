@@ -23,7 +23,9 @@ from cofferdam.errors import CofferdamError
 from cofferdam.image.model import load_image
 from cofferdam.machine import api
 from cofferdam.machine.console import last_lines
+from cofferdam.machine.imageref import read_origin
 from cofferdam.machine.instance import Instance
+from cofferdam.machine.kept import read_kept
 from cofferdam.profile import load_profile
 from cofferdam.scrub import scrub, scrub_json
 
@@ -106,8 +108,16 @@ def _profile(instance: Instance) -> Any:
     return load_profile(_profile_name(instance)).model_dump(mode="json")
 
 
+def _images(instance: Instance) -> Any:
+    kept = read_kept(instance)
+    known = {each.directory: read_origin(Path(each.directory)) for each in kept.references()}
+    return {**kept.model_dump(mode="json"), "origins": {path: origin.model_dump() for path, origin in known.items() if origin}}
+
+
 def _manifest(instance: Instance) -> Any:
-    return json.loads(load_image(_profile_name(instance)).manifest.read_text(encoding="utf-8"))
+    kept = read_kept(instance)
+    image = kept.current.open() if kept.current is not None else load_image(_profile_name(instance))
+    return json.loads(image.manifest.read_text(encoding="utf-8"))
 
 
 def _policy(instance: Instance) -> Any:
@@ -123,6 +133,7 @@ PARTS = (
     Part("doctor.json", "`inv doctor --json`", _doctor),
     Part("status.json", "`inv status --json`, without how to get in", _status),
     Part("boot.json", "record of the latest boot", _record),
+    Part("images.json", "the images that the instance refers to, and its latest update", _images),
     Part("files.json", "names and sizes in the instance's directory", _files),
     Part("profile.json", "the profile, resolved", _profile),
     Part("manifest.json", "the image's manifest", _manifest),

@@ -13,7 +13,7 @@ if (_SOURCES := str(ROOT / "vm/guest/src")) not in sys.path:
     sys.path.append(_SOURCES)
 
 from cofferdam_guest.below import is_below
-from cofferdam_guest.config import admin, adminkeys, daemonoptions, findings, shares
+from cofferdam_guest.config import admin, adminkeys, daemonoptions, dataformat, findings, shares
 from cofferdam_guest.config.admin import AdminFile
 from cofferdam_guest.config.effective import Effective, effective
 from cofferdam_guest.config.policy import Policy, canonical_json
@@ -28,6 +28,7 @@ __all__ = [
     "adminkeys",
     "canonical_json",
     "daemonoptions",
+    "dataformat",
     "effective",
     "findings",
     "is_below",

@@ -48,14 +48,21 @@ def list_instances(*, as_json: bool = False) -> None:
 
 
 def _lines(rows: list[Row]) -> None:
-    table = [("NAME", "STATE", "PROFILE", "DOCKER", "DATA DISK")]
+    table = [("NAME", "STATE", "PROFILE", "IMAGE", "DOCKER", "DATA DISK")]
     for row in rows:
         disk = row.get("data_disk")
         size = f"{human(disk['used'])} of {human(disk['bytes'])}" if disk else "-"
-        table.append((row["name"], row["state"], row.get("profile", "-"), row.get("docker_host", "-"), size))
+        words = (row["name"], row["state"], row.get("profile", "-"), _image(row), row.get("docker_host", "-"), size)
+        table.append(words)
     show(_columns(table))
     show(f"note           {row['name']}: {row['note']}" for row in rows if row.get("note"))
     show("next           inv status --name NAME shows all of one")
+
+
+def _image(row: Row) -> str:
+    """The version of the release that an instance boots; `kept` for one of this machine that does not give way to newer ones."""
+    image = row.get("image")
+    return "-" if not image else image["version"] or ("kept" if row.get("pinned") else "-")
 
 
 def _columns(table: Sequence[Sequence[str]]) -> list[str]:
@@ -122,13 +129,13 @@ def snapshot_delete(name: str, label: str) -> None:
 
 
 def prune(*, dry_run: bool = False, as_json: bool = False, yes: bool = False) -> None:
-    """Remove what nothing current refers to from the build cache, after a question, and say what went."""
+    """Remove what nothing current refers to from the build cache and the installed images, after a question; say what went."""
     from cofferdam.machine import prune as pruning
 
     found = pruning.plan()
     if found and not dry_run:
         size = human(sum(removal.bytes for removal in found))
-        _consent(f"Remove {len(found)} entries of the build cache, {size}?", yes=yes)
+        _consent(f"Remove {len(found)} entries of the build cache and of installed images, {size}?", yes=yes)
         found = pruning.remove(found)
     total = sum(removal.bytes for removal in found)
     if as_json:

@@ -71,6 +71,24 @@ def keys_new(directory: str, *, passphrase_file: str = "", ask: bool = False) ->
     )
 
 
+def keys_new_secure_boot(directory: str) -> None:
+    """Make the key for Secure Boot in a directory.
+
+    Raises:
+        UsageError: there is one already, or it cannot be written.
+    """
+    from cofferdam.image.securekey import new_secure_boot_key
+
+    private, certificate = new_secure_boot_key(Path(directory))
+    show(
+        [
+            f"private key    {private} (keep it offline, it has no passphrase; who has it can make what firmware starts)",
+            f"certificate    {certificate}",
+            f"next           inv build-vm --format raw --secure-boot {directory}; firmware has to be told the certificate",
+        ]
+    )
+
+
 def _asked() -> bytes:
     first, second = getpass("passphrase: "), getpass("again: ")
     if not first or first != second:

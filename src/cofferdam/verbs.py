@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from cofferdam.machine.settings import BootSettings, boot_settings
 from cofferdam.machine.stored import otherwise
 from cofferdam.profile import Profile, load_profile
 from cofferdam.progress import Progress
-from cofferdam.timings import read_timings
 
 # What builds is imported where it is used: it needs Linux, and the other verbs do not.
 if TYPE_CHECKING:
@@ -61,32 +61,44 @@ def build(
     locked: bool = False,
     packages: str = "",
     reproducible: str = "",
+    format: str = "",
+    secure_boot: str = "",
+    certificate: str = "",
 ) -> Image:
-    """Build the image of a profile and say where it is and what is next.
+    """Build the image of a profile, and one file of a format when one is named, and say where it is and what is next.
 
     Raises:
-        UsageError: options that exclude each other.
+        UsageError: options that exclude each other, no such format, a key for Secure Boot that cannot be used.
     """
     from cofferdam.image.build import build_vm
+    from cofferdam.image.formats import chosen_signer, make_artefact
     from cofferdam.machine.shares.tree import ensure_tree
-    from cofferdam.tools.lock import VIRTIOFSD, chosen_lock
+    from cofferdam.tools.lock import IMAGE_TOOLS, VIRTIOFSD, chosen_lock, pinned
 
     lock, progress = chosen_lock(locked=locked, packages=packages, refresh=refresh), Progress()
+    signer = chosen_signer(format, secure_boot, certificate)
     image = build_vm(load_profile(profile), progress, refresh=refresh, lock=lock)
     if lock is not None:
         ensure_tree(progress, lock.pinned(VIRTIOFSD))
+    made = make_artefact(image, format, progress, signer=signer, pinned=pinned(lock, IMAGE_TOOLS)) if format else None
     if reproducible:
         _require_reproducible(load_profile(profile), image, reproducible, progress)
     if as_json:
-        show_json(
-            {"profile": profile, "directory": image.directory, "manifest": json.loads(image.manifest.read_text(encoding="utf-8"))}
-        )
+        row = {
+            "profile": profile,
+            "directory": image.directory,
+            "manifest": json.loads(image.manifest.read_text(encoding="utf-8")),
+        }
+        show_json({**row, "artefact": asdict(made)} if made else row)
         return image
     option = "" if profile == "default" else f" --profile {profile}"
+    option += f" --format {format}" if format else ""
     size = image.root.stat().st_size / 2**20
     show(
         [
             f"image          {image.directory}",
+            *([f"{made.format:<14} {made.path}"] if made else []),
+            *([f"root hash      {made.root_hash}"] if made and made.root_hash else []),
             f"sizes          root {size:.1f} MiB, kernel {image.kernel.stat().st_size / 2**20:.1f} MiB",
             f"next           inv boot{option}",
         ]
@@ -108,16 +120,6 @@ def _require_reproducible(recipe: Profile, image: Image, what: str, progress: Pr
         lines = "\n".join(outcome.different)
         raise BuildError(f"two builds from the same packages differ:\n{lines}", hint=f"Find what wrote them.{report}")
     progress.line(f"reproducible   {', '.join(outcome.files)}: the same in a second build")
-
-
-def boot(*, as_json: bool = False, timings: bool = False, **options: object) -> None:
-    """Boot an instance with command line values and report how to reach Docker, with `timings` also where the time went."""
-    report = api.boot(boot_settings(**options), Progress())
-    measured = read_timings(Instance(report.instance)) if timings else None
-    if as_json:
-        show_json(report.as_dict() | ({"timings": measured.as_dict()} if measured else {}))
-    else:
-        show([*report.lines(), *(measured.lines() if measured else [])])
 
 
 def up(profile: str, name: str, **options: object) -> None:

@@ -39,6 +39,18 @@ def test_root_is_erofs_and_nothing_on_it_can_be_written(vm: Vm) -> None:
 
 
 @pytest.mark.both
+def test_root_is_verified_by_the_hash_of_the_manifest(vm: Vm, machines: Machines) -> None:
+    verity = machines.image(vm.profile).verity
+    assert verity is not None and verity.root_hash in vm.shell("cat /proc/cmdline")
+    assert vm.shell("cat /sys/block/dm-0/dm/name; ls /sys/block/dm-0/slaves; cat /sys/block/dm-0/ro").split() == [
+        "root",
+        "vda",
+        "vdc",
+        "1",
+    ]
+
+
+@pytest.mark.both
 def test_only_the_data_disk_and_memory_can_be_written(vm: Vm) -> None:
     script = "awk '$4 ~ /^rw/ && $3 !~ /^(proc|sysfs|cgroup2|devpts|mqueue|securityfs|bpf|fusectl|fuse.lxcfs|overlay|nsfs)$/ {print $2, $3}' /proc/mounts"
     writable = {tuple(line.split()) for line in vm.shell(script).strip().split("\n")}

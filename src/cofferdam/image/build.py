@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cofferdam.cache import Stage, digest, file_digest, write_text
+from cofferdam.guestconfig import dataformat
 from cofferdam.image.model import (
     CONFIG,
     COPYRIGHTS,
+    HASHES,
     KERNEL,
     MANIFEST,
     PACKAGES,
@@ -28,6 +30,7 @@ from cofferdam.image.model import (
     latest_link,
     open_image,
 )
+from cofferdam.image.verity import Verity, make_hashes
 from cofferdam.kernel.build import Kernel, build_kernel, ensure_source
 from cofferdam.kernel.source import KernelSource, lock_contents
 from cofferdam.paths import cache_home
@@ -41,7 +44,7 @@ from cofferdam.tools.lists import read_list
 from cofferdam.tools.lock import KERNEL_SOURCE, TOOLS, Lock, pinned, root_tree
 from cofferdam.tools.tree import ensure_tools
 
-_VERSION = 3
+_VERSION = 5
 """To be raised when this module makes the image in another way."""
 
 
@@ -73,12 +76,13 @@ def build_vm(profile: Profile, progress: Progress, *, refresh: bool = False, loc
     inputs = {"root": root.key, "profile": profile.model_dump(), "kernel": facts.model_dump(), "image": file_digest(kernel.path)}
     stage = Stage("image", digest({**inputs, "cmdline": words, "version": _VERSION}))
 
-    def make(work: Path, _: Path) -> None:
+    def make(work: Path, log: Path) -> None:
         _collect(work, kernel, root, base)
+        verity = make_hashes(work / ROOT, file_digest(work / ROOT), work / HASHES, tools, log)
         ingredients = Ingredients(root=base.contents, tools=tools.contents, kernel=lock_contents(source))
-        (work / PACKAGES).write_text(ingredients.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (work / PACKAGES).write_text(ingredients.model_dump_json(indent=1, exclude={"image_tools"}) + "\n", encoding="utf-8")
         (work / POLICY).write_bytes(policy.data)
-        manifest = _manifest(profile, words, facts, base, work)
+        manifest = _manifest(profile, words, facts, base, verity, work)
         (work / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     path = stage.build(make, progress, f"profile {profile.name}")
@@ -137,8 +141,8 @@ def _collect(work: Path, kernel: Kernel, root: Root, base: Base) -> None:
             shutil.copy2(source, work / name)
 
 
-def _manifest(profile: Profile, words: list[str], kernel: KernelFacts, base: Base, directory: Path) -> Manifest:
-    names = (KERNEL, CONFIG, ROOT, POLICY)
+def _manifest(profile: Profile, words: list[str], kernel: KernelFacts, base: Base, verity: Verity, directory: Path) -> Manifest:
+    names = (KERNEL, CONFIG, ROOT, HASHES, POLICY)
     return Manifest(
         profile=profile.name,
         description=profile.description,
@@ -149,4 +153,6 @@ def _manifest(profile: Profile, words: list[str], kernel: KernelFacts, base: Bas
         root=RootFacts(suite=profile.root.suite, compression=profile.root.compression, archives=base.contents.archives),
         files={name: FileFacts(sha256=file_digest(directory / name), size=(directory / name).stat().st_size) for name in names},
         packages=base.contents.packages,
+        verity=verity,
+        data_format=dataformat.FORMAT,
     )

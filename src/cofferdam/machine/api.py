@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cofferdam.machine import boot as booting
 from cofferdam.machine import stop as stopping
 from cofferdam.machine.console import ConsoleWatch, last_lines
 from cofferdam.machine.context import context_name, environment
+from cofferdam.machine.dataformat import refuse_newer
 from cofferdam.machine.delete import DeleteReport
 from cofferdam.machine.delete import delete as delete_instance
 from cofferdam.machine.disk import used_bytes
@@ -19,7 +21,9 @@ from cofferdam.machine.facts import host_system
 from cofferdam.machine.handover import handover
 from cofferdam.machine.hosts.choice import choose
 from cofferdam.machine.hyperv import native
+from cofferdam.machine.imageref import ImageRef, reference
 from cofferdam.machine.instance import Instance, Record, State, instances
+from cofferdam.machine.kept import Kept, read_kept
 from cofferdam.machine.launch import BootImage
 from cofferdam.machine.ports.start import ensure_keeper, published
 from cofferdam.machine.prepare import prepare
@@ -29,6 +33,7 @@ from cofferdam.machine.shares.server import ended
 from cofferdam.machine.ssh import USER, ssh_arguments
 from cofferdam.machine.stop import StopReport
 from cofferdam.machine.stored import latest, latest_profile
+from cofferdam.machine.update import settle
 from cofferdam.policy import boot_policy
 from cofferdam.progress import Progress
 from cofferdam.run import interactive
@@ -37,8 +42,16 @@ _FOLLOW_PAUSE = 0.2
 _UP = (State.RUNNING, State.PAUSED)
 
 
-def boot(settings: BootSettings, progress: Progress, image: BootImage | None = None) -> BootReport:
-    """Boot an instance; the image is the latest one built of the settings' profile unless another is given.
+def boot(settings: BootSettings, progress: Progress, image: BootImage | None = None, *, follow: bool = False) -> BootReport:
+    """Boot an instance; the image is the one that it keeps, else the latest one built of the settings' profile.
+
+    An update that was interrupted is finished or undone first.
+
+    Args:
+        settings: what is asked for.
+        progress: where to report.
+        image: another image.
+        follow: from then on boot the latest image that is built.
 
     Raises:
         CofferdamError: no image, or see `cofferdam.machine.prepare` and `cofferdam.machine.boot`.
@@ -47,22 +60,54 @@ def boot(settings: BootSettings, progress: Progress, image: BootImage | None = N
     if instance.hyperv.exists() and not choose(settings, host_system()).native:
         message = f"instance `{instance.name}` is one of Hyper-V's"
         raise InstanceError(message, hint=f"`inv stop{instance.option}` ends it; then it can be booted without --native.")
-    return _judged(settings, progress, image)()
+    return _judged(settings, progress, image, follow=follow)()
 
 
-def _judged(settings: BootSettings, progress: Progress, image: BootImage | None) -> Callable[[], BootReport]:
+def _judged(
+    settings: BootSettings, progress: Progress, image: BootImage | None, *, follow: bool = False
+) -> Callable[[], BootReport]:
     """What is left of a boot when everything that does not depend on its instance has been judged."""
     if choose(settings, host_system()).native:
         handover(settings, boot_policy(settings.policy) if settings.policy else None)
         return lambda: native.boot(settings, progress)
-    prepared = prepare(settings, image or _latest_image(settings.profile), progress)
-    return lambda: booting.boot(prepared, progress)
+    instance = Instance(settings.name)
+    notes = settle(instance)
+    chosen = image or image_to_boot(instance, settings)
+    notes += _waiting(instance, chosen) if image is None else []
+    refuse_newer(instance.data_disk, chosen.data_format, reference(chosen).label)
+    prepared = prepare(settings.model_copy(update={"profile": chosen.profile}), chosen, progress)
+    prepared = replace(prepared, notes=(*notes, *prepared.notes))
+    return lambda: booting.boot(prepared, progress, follow=follow)
 
 
-def _latest_image(profile: str) -> BootImage:
-    from cofferdam.image.model import load_image
+def image_to_boot(instance: Instance, settings: BootSettings) -> BootImage:
+    """The image that an instance keeps, unless another profile is asked for; else the latest one that was built.
 
-    return load_image(profile)
+    Raises:
+        BuildError: it is not there.
+        InstanceError: nobody can say which one it keeps.
+    """
+    from cofferdam.image.model import load_image, require_kernel
+
+    kept = read_kept(instance)
+    if kept.pinned and kept.current and settings.profile in (kept.current.profile, _unasked(settings)):
+        return require_kernel(kept.current.open())
+    return require_kernel(load_image(settings.profile))
+
+
+def _waiting(instance: Instance, chosen: BootImage) -> list[str]:
+    """That another image was built, where one is booted that an update or a rollback has chosen."""
+    from cofferdam.image.model import latest_link
+
+    kept, latest_built = read_kept(instance), latest_link(chosen.profile)
+    if not kept.pinned or reference(chosen).installed or latest_built.resolve() in (chosen.directory, latest_built):
+        return []
+    return [f"it boots the image that an update or a rollback has chosen; another one was built: `inv update{instance.option}`"]
+
+
+def _unasked(settings: BootSettings) -> str | None:
+    """The profile of a boot that did not ask for one."""
+    return None if "profile" in settings.model_fields_set else settings.profile
 
 
 def status(name: str | None = None, *, tidy: bool = True) -> list[dict[str, Any]]:
@@ -82,6 +127,7 @@ def status(name: str | None = None, *, tidy: bool = True) -> list[dict[str, Any]
 def _describe(instance: Instance, *, tidy: bool = True) -> dict[str, Any]:
     if (others := native.describe(instance)) is not None:
         return others
+    kept, notes = _kept(instance, tidy=tidy)
     state, note = instance.state(), ""
     if state is State.STALE and tidy:
         with instance.claim("status"):
@@ -96,19 +142,44 @@ def _describe(instance: Instance, *, tidy: bool = True) -> dict[str, Any]:
     row: dict[str, Any] = {"name": instance.name, "state": str(state), "directory": str(instance.directory)}
     if profile := latest_profile(instance):
         row["profile"] = profile
-    if note:
-        row["note"] = note
+    if kept.current is not None:
+        row |= {"image": _image_row(kept.current), "pinned": kept.pinned, "former_image": _image_row(kept.former)}
+        row |= {"update": kept.update.model_dump(mode="json")} if kept.update else {}
+    notes += [note] if note else []
+    if notes:
+        row["note"] = "\n".join(notes)
     if instance.data_disk.exists():
         row["data_disk"] = {"bytes": instance.data_disk.stat().st_size, "used": used_bytes(instance.data_disk)}
     record = instance.record
     if state not in _UP or record is None:
         return row
-    notes = ensure_keeper(instance) if state is State.RUNNING else []
+    notes += ensure_keeper(instance) if state is State.RUNNING else []
     ports = published(instance)
-    notes += [*ports.notes, *_dead_shares(instance, record)]
+    notes += [*ports.notes, *_dead_shares(instance, record), *_unverified(record)]
     row |= {"note": "\n".join(notes)} if notes else {}
     there = {"socket": ports.socket} if ports.socket and not ports.socket_problem else {}
     return {**row, **_running(instance, record), **there, "ports": [port.model_dump() for port in ports.ports]}
+
+
+def _kept(instance: Instance, *, tidy: bool) -> tuple[Kept, list[str]]:
+    """The images of an instance, and what to tell about them; a killed update is settled on the way, unless `tidy` is false."""
+    try:
+        notes = settle(instance) if tidy else []
+        kept = read_kept(instance)
+    except InstanceError as error:
+        return Kept(), [str(error)]
+    if kept.under_way and not notes:
+        notes = [f"an update to {kept.under_way.image.label} is under way, or was interrupted"]
+    return kept, notes
+
+
+def _image_row(image: ImageRef | None) -> dict[str, Any] | None:
+    return image.model_dump() if image is not None else None
+
+
+def _unverified(record: Record) -> list[str]:
+    image = record.image
+    return [f"its image {image.label} was not verified"] if image and image.installed and not image.verified else []
 
 
 def _dead_shares(instance: Instance, record: Record) -> list[str]:
@@ -122,6 +193,7 @@ def _running(instance: Instance, record: Record) -> dict[str, Any]:
     certificates = instance.credentials / "client"
     row: dict[str, Any] = {
         "profile": record.profile,
+        "image": _image_row(record.image),
         "accelerator": record.accelerator,
         "why": record.why,
         "kernel": record.kernel,

@@ -9,10 +9,13 @@ from pathlib import Path
 from cofferdam.errors import BootError, InstanceError, UsageError
 from cofferdam.machine import accel, activation, context
 from cofferdam.machine.channels import free_port, port_is_free
+from cofferdam.machine.console import hopeless, last_lines
 from cofferdam.machine.credentials import SHARES_FILE, Credentials, ensure_credentials, handed_over
 from cofferdam.machine.disk import ensure_data_disk
 from cofferdam.machine.dockerping import ping
+from cofferdam.machine.imageref import reference
 from cofferdam.machine.instance import Instance, Record, State
+from cofferdam.machine.kept import read_kept, write_kept
 from cofferdam.machine.launch import Launch, PortTaken, reap, run_machine
 from cofferdam.machine.ports.socketplace import remove_stale
 from cofferdam.machine.ports.start import await_free, ensure_keeper, publish_notes, published
@@ -25,33 +28,49 @@ from cofferdam.machine.stored import completed, remember, take_again
 from cofferdam.progress import Progress
 
 
-def boot(prepared: Prepared, progress: Progress) -> BootReport:
+def boot(prepared: Prepared, progress: Progress, *, follow: bool = False) -> BootReport:
     """Boot an instance and wait until its Docker answers.
+
+    Args:
+        prepared: what to boot.
+        progress: where to report.
+        follow: from then on boot the latest image that is built of the profile.
 
     Raises:
         InstanceError: the instance runs already, or another command is at it, a port is in use, or a stored setting is damaged.
         UsageError: the data disk cannot have that size.
         BootError: the guest did not get ready; the machine has been stopped.
     """
-    settings, image, more = prepared.settings, prepared.image, prepared.handover
-    instance = Instance(settings.name)
+    instance = Instance(prepared.settings.name)
     refuse_running(instance, instance.state())
     with instance.claim("boot"):
         refuse_running(instance, instance.settled_state())
         instance.want_stop(False)
-        notes = [*recover(instance), *take_again(instance), *prepared.notes]
-        if settings.socket:
-            await_free(settings.socket, instance)
-        whole = completed(instance, settings)
-        disk = ensure_data_disk(instance.data_disk, whole.data_disk)
-        notes += ["the data disk has been grown"] if disk == "grown" else []
-        credentials = more.write(ensure_credentials(instance.credentials, instance.name))
-        credentials = handed_over(credentials, SHARES_FILE, prepared.choice.document())
-        if image.ssh_known_hosts is not None:
-            write_known_hosts(instance.known_hosts, image.ssh_known_hosts)
-        report = _attempts(_launch(prepared, whole, instance, credentials, progress), prepared.plan, notes)
-        remember(instance, settings)
-        return replace(report, proxy=more.proxies.shown)
+        report = boot_claimed(instance, prepared, progress)
+        write_kept(instance, read_kept(instance).after_boot(reference(prepared.image), follow=follow))
+        return report
+
+
+def boot_claimed(instance: Instance, prepared: Prepared, progress: Progress) -> BootReport:
+    """The same for a command that holds the claim of an instance which does not run; which image it boots later is not changed.
+
+    Raises:
+        InstanceError, UsageError, BootError: as `boot`.
+    """
+    settings, image, more = prepared.settings, prepared.image, prepared.handover
+    notes = [*recover(instance), *take_again(instance), *prepared.notes]
+    if settings.socket:
+        await_free(settings.socket, instance)
+    whole = completed(instance, settings)
+    disk = ensure_data_disk(instance.data_disk, whole.data_disk)
+    notes += ["the data disk has been grown"] if disk == "grown" else []
+    credentials = more.write(ensure_credentials(instance.credentials, instance.name))
+    credentials = handed_over(credentials, SHARES_FILE, prepared.choice.document())
+    if image.ssh_known_hosts is not None:
+        write_known_hosts(instance.known_hosts, image.ssh_known_hosts)
+    report = _attempts(_launch(prepared, whole, instance, credentials, progress), prepared.plan, notes)
+    remember(instance, settings)
+    return replace(report, proxy=more.proxies.shown)
 
 
 def _launch(prepared: Prepared, whole: BootSettings, instance: Instance, credentials: Credentials, progress: Progress) -> Launch:
@@ -65,6 +84,7 @@ def _launch(prepared: Prepared, whole: BootSettings, instance: Instance, credent
         progress=progress,
         shares=prepared.choice.shares,
         virtiofsd=prepared.virtiofsd,
+        disk=prepared.disk,
     )
 
 
@@ -88,7 +108,8 @@ def recover(instance: Instance) -> list[str]:
     forget(instance)
     if state is State.UNFINISHED:
         return ["the previous boot was killed half-way; its machine has been ended"]
-    return ["the previous machine ended without `inv stop`; its data disk is kept"]
+    why = next((found for line in last_lines(instance.console) if (found := hopeless(line))), None)
+    return ["the previous machine ended without `inv stop`; its data disk is kept" + (f"; {why}" if why else "")]
 
 
 def forget(instance: Instance) -> context.Removed | None:
@@ -160,6 +181,7 @@ def _attempt(this: Launch, candidate: accel.Candidate, why: str, notes: list[str
         publish=str(this.settings.publish),
         socket=str(this.settings.socket or ""),
         ssh_key=str(this.image.ssh_key) if this.image.ssh_key else None,
+        image=reference(this.image),
         policy=this.policy,
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -189,6 +211,7 @@ def _finish(this: Launch, record: Record, timeline: Timeline, notes: list[str]) 
     return BootReport(
         instance=instance.name,
         profile=record.profile,
+        image=record.image.words if record.image and record.image.installed else "",
         accelerator=record.accelerator,
         why=record.why,
         kernel=record.kernel,

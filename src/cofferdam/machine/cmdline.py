@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from cofferdam.errors import HostError
+from cofferdam.image.kernelline import GUEST_ADDRESS, kernel_command_line
 from cofferdam.machine.channels import LOOPBACK, Channel
 from cofferdam.machine.facts import HostFacts
 from cofferdam.machine.hosts.traps import Traits, traits
@@ -23,25 +24,18 @@ _FIRST_SHARE = 0x10
 """Place on the bus, above all else; from there on there are fourteen."""
 
 DATA_NODE = "data"
-GUEST_ADDRESS = "10.0.2.15"
 DOCKER_GUEST_PORT = 2376
 SSH_GUEST_PORT = 22
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
-# The machine's own part of the kernel command line; the image's words of the same key win.
-_KERNEL_WORDS = (
-    "root=/dev/vda",
-    "ro",
-    "rootfstype=erofs",
-    f"ip={GUEST_ADDRESS}::10.0.2.2:255.255.255.0:cofferdam:eth0:off",
-    "console=ttyS0",
-    "panic=-1",
-    # The processor's clock is the hypervisor's, which keeps it in step: no check against another one, which at times hangs
-    # Linux 7.x (docs/adr/0018-clock-watchdog.md).
-    "tsc=reliable",
-    # The timer is there. Emulated on a busy host its ticks come late, and the kernel's test of it ends in a panic (same place).
-    "no_timer_check",
-)
+
+@dataclass(frozen=True)
+class Firmware:
+    """What starts a disk: the program, its variables, and whether it is one that enforces Secure Boot."""
+
+    code: PurePath
+    variables: PurePath
+    secure: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,8 @@ class MachineSpec:
     """Everything that one QEMU process is made from. Paths are the host's; sizes in MiB; shares are tags and sockets.
 
     `enlightened` shows the guest Hyper-V's interfaces, which needs KVM; `channel_keys` is the directory of the ports' TLS keys.
+    `hashes` is the tree of a verified root. With `firmware` the machine starts its first disk, `root`, by itself: kernel, command
+    line and hashes are on it.
     """
 
     name: str
@@ -73,13 +69,9 @@ class MachineSpec:
     shares: Sequence[tuple[str, PurePath]] = field(default_factory=tuple)
     enlightened: bool = False
     channel_keys: PurePath | None = None
-
-
-def kernel_command_line(image_words: Sequence[str]) -> str:
-    """Kernel parameters: the machine's, less those whose key the image sets itself, then the image's."""
-    own = {word.partition("=")[0] for word in image_words}
-    own |= {"ro"} if "rw" in own else set()
-    return " ".join([*(word for word in _KERNEL_WORDS if word.partition("=")[0] not in own), *image_words])
+    hashes: PurePath | None = None
+    root_format: str = "raw"
+    firmware: Firmware | None = None
 
 
 def qemu_arguments(spec: MachineSpec, facts: HostFacts) -> list[str]:
@@ -89,7 +81,7 @@ def qemu_arguments(spec: MachineSpec, facts: HostFacts) -> list[str]:
         HostError: a path that QEMU on Windows would not find.
     """
     if facts.system == "windows":
-        _refuse_names(spec.kernel, spec.root, spec.data)
+        _refuse_names(spec.kernel, spec.root, spec.data, *([spec.hashes] if spec.hashes is not None else []))
     host = traits(spec.accelerator, facts.system, facts.qemu.version, enlightened=spec.enlightened)
     return [
         facts.qemu.binary,
@@ -118,12 +110,20 @@ def _process(spec: MachineSpec, facts: HostFacts) -> list[str]:
 
 def _machine(spec: MachineSpec, host: Traits) -> list[str]:
     return [
-        *("-machine", "q35,smm=off,vmport=off,usb=off,graphics=off" + (f",memory-backend={_MEMORY}" if spec.shares else "")),
+        *("-machine", ",".join(["q35", *_machine_options(spec)])),
         *("-accel", ",".join(filter(None, (spec.accelerator, host.accel)))),
         *("-cpu", host.cpu),
         *("-smp", str(spec.cpus)),
         *("-m", f"{spec.memory}M"),
     ]
+
+
+def _machine_options(spec: MachineSpec) -> list[str]:
+    # Variables that the guest must not write are kept by firmware in this mode of the processor.
+    secure = spec.firmware is not None and spec.firmware.secure
+    options = [f"smm={'on' if secure else 'off'}", "vmport=off", "usb=off", "graphics=off"]
+    options += [f"memory-backend={_MEMORY}"] if spec.shares else []
+    return [*options, "pflash0=firmware", "pflash1=variables"] if spec.firmware is not None else options
 
 
 def _shares(spec: MachineSpec) -> list[str]:
@@ -138,14 +138,30 @@ def _shares(spec: MachineSpec) -> list[str]:
 
 
 def _boot(spec: MachineSpec) -> list[str]:
-    words = ["-kernel", str(spec.kernel), "-append", kernel_command_line(spec.kernel_words)]
+    if spec.firmware is None:
+        words = ["-kernel", str(spec.kernel), "-append", kernel_command_line(spec.kernel_words)]
+    else:
+        words = _firmware(spec.firmware)
     for path in spec.credentials:
         words += ["-smbios", f"type=11,path={_escape(path)}"]
     return words
 
 
+def _firmware(firmware: Firmware) -> list[str]:
+    words = ["-blockdev", json.dumps(_read_only("firmware", firmware.code))]
+    variables = {"driver": "raw", "node-name": "variables", "file": {"driver": "file", "filename": str(firmware.variables)}}
+    words += ["-blockdev", json.dumps(variables)]
+    # Only firmware writes the flash, and it need not trust what it did before a sleep.
+    secure = ["driver=cfi.pflash01,property=secure,value=on", "ICH9-LPC.disable_s3=1"] if firmware.secure else []
+    return [*words, *(word for setting in secure for word in ("-global", setting))]
+
+
+def _read_only(name: str, path: PurePath, driver: str = "raw") -> dict[str, object]:
+    return {"driver": driver, "node-name": name, "read-only": True, "file": {"driver": "file", "filename": str(path)}}
+
+
 def _disks(spec: MachineSpec) -> list[str]:
-    root = {"driver": "raw", "node-name": "root", "read-only": True, "file": {"driver": "file", "filename": str(spec.root)}}
+    root = _read_only("root", spec.root, spec.root_format)
     data = {
         "driver": "raw",
         "node-name": DATA_NODE,
@@ -153,12 +169,15 @@ def _disks(spec: MachineSpec) -> list[str]:
         "detect-zeroes": "unmap",
         "file": {"driver": "file", "filename": str(spec.data), "discard": "unmap"},
     }
-    # The first virtio disk is /dev/vda and the second /dev/vdb: fixed slots, so that no other device changes that.
+    # The first virtio disk is /dev/vda, the next /dev/vdb and /dev/vdc: fixed slots, so that no other device changes that.
+    first = ",bootindex=0" if spec.firmware is not None else ""
+    hashes = ["-blockdev", json.dumps(_read_only("hashes", spec.hashes))] if spec.hashes is not None else []
     return [
         *("-blockdev", json.dumps(root)),
-        *("-device", "virtio-blk-pci,drive=root,id=root-disk,addr=0x3"),
+        *("-device", f"virtio-blk-pci,drive=root,id=root-disk,addr=0x3{first}"),
         *("-blockdev", json.dumps(data)),
         *("-device", "virtio-blk-pci,drive=data,id=data-disk,addr=0x4,discard=on,write-cache=on"),
+        *(hashes and [*hashes, "-device", "virtio-blk-pci,drive=hashes,id=hashes-disk,addr=0x9"]),
     ]
 
 

@@ -13,6 +13,15 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\
 
 # What a console line shows once nothing more will come, and what it means.
 HOPELESS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"device-mapper: verity: (?:[\d:]+: )?((?:data|metadata) block \d+) is corrupted"),
+        "verification failed: {0} of the root file system is not what was built",
+    ),
+    (
+        re.compile(r"BdsDxe: failed to (?:load|start) Boot\w+.*: (Access Denied|Security Violation)"),
+        "Secure Boot refused the disk: no enrolled key has signed what is on it ({0})",
+    ),
+    (re.compile(r"BdsDxe: (No bootable option or device was found)"), "the firmware found nothing to start: {0}"),
     (re.compile(r"Kernel panic - not syncing: *(.*)"), "the kernel panicked: {0}"),
     (re.compile(r"(You are in (?:emergency|rescue) mode)"), "systemd gave up: {0}"),
     (re.compile(r"systemd\[1\]: (Freezing execution)"), "systemd gave up: {0}"),

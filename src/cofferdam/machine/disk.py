@@ -98,7 +98,7 @@ def copy_disk(source: Path, target: Path) -> None:
                 _copy_data(disk.fileno(), copy.fileno())
             os.fsync(copy.fileno())
         temporary.replace(target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise InstanceError(f"cannot copy {source} to {target}: {error.strerror}", hint=_ROOM) from error
     finally:
@@ -162,7 +162,8 @@ def _extents(handle: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Force to the host's disk which files a directory has, where the host can be asked to."""
     if sys.platform == "win32":
         return
     handle = os.open(path, os.O_RDONLY)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cofferdam.errors import InstanceError, UsageError
 from cofferdam.machine.channels import LOOPBACK, Address, connect
 from cofferdam.machine.hostos import WINDOWS, FileLock, end_process, private_directory, process_start, wait_until, write_json
+from cofferdam.machine.imageref import ImageRef
 from cofferdam.machine.qmp import Monitor
 from cofferdam.machine.settings import INSTANCE_NAME, Accelerator
 from cofferdam.paths import runtime_dir, state_home
@@ -84,6 +85,7 @@ class Record(BaseModel):
     process_start: str | None = None
     started: str = Field(default="", description="UTC, ISO 8601")
     policy: PolicyFacts | None = None
+    image: ImageRef | None = None
     shares: list[ServedShare] = Field(default_factory=list)
     ready: bool = False
     seconds: dict[str, float] = Field(default_factory=dict)
@@ -110,6 +112,7 @@ class Instance:
         self.qemu_log = self.directory / "qemu.log"
         self.pidfile = self.directory / "qemu.pid"
         self.data_disk = self.directory / "data.raw"
+        self.firmware_variables = self.directory / "firmware.fd"
         self.hyperv = self.directory / "hyperv.json"
         self.hyperv_directory = self.directory / "hyperv"
         self.credentials = self.directory / "credentials"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cofferdam.errors import BootError, InstanceError
 from cofferdam.guestconfig import Share
@@ -26,6 +26,10 @@ from cofferdam.machine.shares.server import Server, ended, serving
 from cofferdam.progress import Progress
 from cofferdam.run import Process, spawn
 
+if TYPE_CHECKING:
+    from cofferdam.image.verity import Verity
+    from cofferdam.machine.firmware import BootDisk
+
 _QEMU_START = 60.0
 Found = TypeVar("Found")
 _PORT_TAKEN = "Could not set up host forwarding rule"
@@ -33,6 +37,14 @@ _PORT_TAKEN = "Could not set up host forwarding rule"
 
 class BootImage(Protocol):
     """What booting needs of an image."""
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+
+    @property
+    def data_format(self) -> int:
+        """The newest format of a data disk that it can use."""
 
     @property
     def profile(self) -> str:
@@ -49,6 +61,14 @@ class BootImage(Protocol):
     @property
     def cmdline(self) -> list[str]:
         """The image's own words of the kernel command line."""
+
+    @property
+    def verity(self) -> Verity | None:
+        """How the root is verified; none when it is not."""
+
+    @property
+    def hashes(self) -> Path | None:
+        """The tree of hashes of a verified root."""
 
     @property
     def ssh_key(self) -> Path | None:
@@ -80,6 +100,7 @@ class Launch:
     progress: Progress
     shares: tuple[Share, ...] = ()
     virtiofsd: tuple[str, ...] = ()
+    disk: BootDisk | None = None
 
 
 # Long-lived processes started by this Python process, kept so that they are waited for: no zombies in a long-lived caller.
@@ -189,9 +210,7 @@ def _spec(this: Launch, record: Record, channels: dict[str, Channel], servers: l
         accelerator=record.accelerator,
         cpus=record.cpus,
         memory=record.memory,
-        kernel=this.image.kernel,
-        kernel_words=this.image.cmdline,
-        root=this.image.root,
+        **_content(this),
         data=this.instance.data_disk,
         console=this.instance.console,
         pidfile=this.instance.pidfile,
@@ -208,3 +227,14 @@ def _spec(this: Launch, record: Record, channels: dict[str, Channel], servers: l
         enlightened=this.settings.emulate_hyperv,
         channel_keys=this.instance.channel_keys if channels["qmp"].address.keys else None,
     )
+
+
+def _content(this: Launch) -> dict[str, Any]:
+    """The parts of a machine's specification that say what is booted."""
+    image = this.image
+    if this.disk is not None:
+        firmware = this.disk.begin(this.instance.firmware_variables)
+        disk = {"root": this.disk.path, "root_format": this.disk.format, "firmware": firmware}
+        return {"kernel": image.kernel, "kernel_words": (), **disk}
+    words = [*image.cmdline, *(image.verity.direct_words if image.verity is not None else ())]
+    return {"kernel": image.kernel, "kernel_words": words, "root": image.root, "hashes": image.hashes}

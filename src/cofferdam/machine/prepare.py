@@ -9,6 +9,7 @@ from cofferdam.errors import HostError
 from cofferdam.guestconfig import Policy
 from cofferdam.machine import accel
 from cofferdam.machine.facts import HostFacts, host_system, probe_host
+from cofferdam.machine.firmware import BootDisk, boot_disk
 from cofferdam.machine.handover import Handover, handover
 from cofferdam.machine.hosts import choice as hosts
 from cofferdam.machine.instance import PolicyFacts
@@ -34,6 +35,7 @@ class Prepared:
         virtiofsd: the words that start the server of one; none when nothing is shared.
         facts: what this machine has.
         plan: the accelerators to try.
+        disk: what is booted by firmware; none when QEMU boots the image's kernel.
         notes: what to tell.
     """
 
@@ -46,6 +48,7 @@ class Prepared:
     facts: HostFacts
     plan: accel.Plan
     notes: tuple[str, ...]
+    disk: BootDisk | None = None
 
 
 def prepare(settings: BootSettings, image: BootImage, progress: Progress) -> Prepared:
@@ -53,6 +56,7 @@ def prepare(settings: BootSettings, image: BootImage, progress: Progress) -> Pre
 
     Raises:
         HostError: QEMU, the wanted accelerator, or a server of shared directories that were asked for is not usable.
+        BuildError: the disk that is to be booted cannot be made.
         UsageError: the policy has errors, or a share, a file, an address or the socket's place cannot be used.
     """
     way = hosts.choose(settings, host_system())
@@ -63,6 +67,7 @@ def prepare(settings: BootSettings, image: BootImage, progress: Progress) -> Pre
     if settings.socket:
         check_place(settings.socket)
     facts = probe_host()
+    disk = boot_disk(settings, image, progress)
     return Prepared(
         settings=settings,
         image=image,
@@ -72,7 +77,8 @@ def prepare(settings: BootSettings, image: BootImage, progress: Progress) -> Pre
         virtiofsd=server,
         facts=facts,
         plan=accel.plan(way.accel, accel.candidates(facts), way.option),
-        notes=(*notes, *choice.notes),
+        notes=(*notes, *choice.notes, *([disk.note()] if disk is not None else ())),
+        disk=disk,
     )
 
 

@@ -2,6 +2,8 @@
 
 Kept is what the latest image of each profile and every image in use was made from, and what a build of the current profiles would
 find. An image does not name its stages, but its manifest names what came out of them: a stage stays when its result is that.
+In use is what a process has on its command line, and what an instance boots or can go back to. Installed images that no instance
+refers to go as well.
 """
 
 from __future__ import annotations
@@ -21,16 +23,20 @@ from typing import Any
 from cofferdam.cache import NotCachedError, digest, file_digest, only_cached, remove_tree
 from cofferdam.errors import HostError
 from cofferdam.image.build import package_stamp
+from cofferdam.image.formats import CONTENT, STAGE, content_of
 from cofferdam.image.model import IMAGES, KERNEL, ROOT, Manifest, open_image
 from cofferdam.kernel.build import build_kernel
 from cofferdam.kernel.source import cached_source
+from cofferdam.machine.hostos import FileLock
+from cofferdam.machine.imageref import LOCK, image_store
 from cofferdam.machine.instance import instances
+from cofferdam.machine.kept import read_kept
 from cofferdam.paths import cache_home
 from cofferdam.profile import Profile, load_profile, profile_names
 from cofferdam.progress import Progress
 from cofferdam.rootfs.base import build_base
 from cofferdam.rootfs.build import build_root
-from cofferdam.tools.tree import ToolsTree, ensure_tools
+from cofferdam.tools.tree import ToolsTree, ensure_image_tools, ensure_tools
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 _HALF_MADE = ".tmp"
@@ -66,8 +72,10 @@ _RESULTS = {
             }
         ),
     ),
+    STAGE: Result(lambda stage: (stage / CONTENT).read_text(encoding="ascii"), content_of),
 }
-_STAGES = (*_RESULTS, "image", "tools")
+_IMAGE_TOOLS = "image-tools"
+_STAGES = (*_RESULTS, "image", "tools", _IMAGE_TOOLS)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ class Removal:
     """Something that goes.
 
     Attributes:
-        path: a stage's directory, what is left of a killed build, or the link to the latest image of a profile that is no more.
+        path: a stage's directory, what is left of a killed build, the link to the latest image of a profile that is no more,
+            or an installed image.
         bytes: what its removal frees; files that are in several directories count with the last of them.
     """
 
@@ -92,14 +101,16 @@ def plan() -> list[Removal]:
 
     Raises:
         ProfileError, BuildError, PolicyFileError: a profile or what it names cannot be read, so nobody knows what is current.
+        InstanceError: nobody can say which images an instance refers to.
     """
     home = cache_home()
     links = [path for path in _children(home / IMAGES) if _old_link(path)]
     images = {path.resolve() for path in _children(home / IMAGES) if path not in links} | images_in_use()
-    kept = images | current_stages() | _made_into(images)
+    used = _on_a_command_line((cache_home() / STAGE).resolve()) | _on_a_command_line((cache_home() / _IMAGE_TOOLS).resolve())
+    kept = images | current_stages() | _made_into(images) | used
     whole = [path for name in _STAGES for path in _children(home / name) if _KEY.fullmatch(path.name)]
     half = [path for stage in _children(home) for path in _children(stage) if _half_made(path)]
-    found = [*links, *(path for path in whole if path.resolve() not in kept), *half]
+    found = [*links, *(path for path in whole if path.resolve() not in kept), *half, *_installed(images)]
     return _measured(path for path in found if _free(path))
 
 
@@ -124,7 +135,7 @@ def current_stages() -> set[Path]:
     with only_cached() as asked:
         for name in profile_names():
             asked |= _sources(profile := load_profile(name))
-            for look in (_look_for_tools, _look_for_root, _look_for_kernel):
+            for look in (_look_for_tools, _look_for_image_tools, _look_for_root, _look_for_kernel):
                 with suppress(NotCachedError):
                     look(profile)
     return {path.resolve() for path in asked}
@@ -139,6 +150,10 @@ def _look_for_tools(_: Profile) -> ToolsTree:
     return ensure_tools(Progress(quiet=True))
 
 
+def _look_for_image_tools(_: Profile) -> ToolsTree:
+    return ensure_image_tools(Progress(quiet=True))
+
+
 def _look_for_root(profile: Profile) -> None:
     base = build_base(profile, Progress(quiet=True), package_stamp(renew=False))
     build_root(profile, _look_for_tools(profile), base, Progress(quiet=True))
@@ -151,20 +166,50 @@ def _look_for_kernel(profile: Profile) -> None:
 
 
 def images_in_use() -> set[Path]:
-    """Directories of images that a process has on its command line, QEMU above all, or whose ssh key a record names."""
-    home = (cache_home() / "image").resolve()
-    pattern = re.compile(re.escape(os.fsencode(home)) + rb"/([0-9a-f]{32})/")
+    """Directories of images that a process has on its command line, QEMU above all, or to which an instance refers.
+
+    Raises:
+        InstanceError: nobody can say what an instance refers to.
+    """
+    found = _on_a_command_line((cache_home() / "image").resolve()) | _on_a_command_line(image_store().resolve())
+    there = instances()
+    records = [record for instance in there if (record := instance.record) is not None]
+    found |= {Path(record.ssh_key).parent.resolve() for record in records if record.ssh_key}
+    return found | {Path(each.directory).resolve() for instance in there for each in read_kept(instance).references()}
+
+
+def _on_a_command_line(home: Path) -> set[Path]:
+    """What is in a directory and a process was started with; most of all what QEMU boots."""
+    pattern = re.compile(re.escape(os.fsencode(home)) + rb"/([^/\0]+)/")
     found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
-            found |= {home / key.decode() for key in pattern.findall(path.read_bytes())}
-    records = [record for instance in instances() if (record := instance.record) is not None]
-    return found | {Path(record.ssh_key).parent.resolve() for record in records if record.ssh_key}
+            found |= {home / os.fsdecode(name) for name in pattern.findall(path.read_bytes())}
+    return found
+
+
+def _installed(images: set[Path]) -> list[Path]:
+    """Installed images that nothing refers to, and what killed commands left there; nothing while one is being installed."""
+    store = image_store()
+    with _store_free(store) as free:
+        return [path for path in _children(store) if path.name != LOCK and path.resolve() not in images] if free else []
+
+
+@contextmanager
+def _store_free(store: Path) -> Iterator[bool]:
+    """Hold the lock of the installed images; false when somebody installs one."""
+    lock = FileLock(store / LOCK)
+    if not store.is_dir() or not lock.acquire():
+        yield False
+        return
+    with lock.holding():
+        yield True
 
 
 def _made_into(images: Iterable[Path]) -> set[Path]:
-    """The stages whose results are in images."""
-    manifests = [Manifest.model_validate_json(open_image(path).manifest.read_bytes()) for path in images if path.is_dir()]
+    """The stages whose results are in images that were built here; installed ones were made elsewhere."""
+    built = [path for path in images if path.is_dir() and path.parent != image_store().resolve()]
+    manifests = [Manifest.model_validate_json(open_image(path).manifest.read_bytes()) for path in built]
     wanted = {name: {result.of_image(manifest) for manifest in manifests} for name, result in _RESULTS.items()}
     return {path.resolve() for name in _RESULTS for path in _children(cache_home() / name) if _is_in(path, name, wanted[name])}
 
@@ -220,13 +265,20 @@ def _unlocked(path: Path) -> Iterator[bool]:
 
 def _free(path: Path) -> bool:
     """Whether something may go: a link, or what no build has locked; asking makes no lock file."""
-    if path.is_symlink() or not path.with_suffix(".lock").exists():
+    if path.is_symlink() or path.parent == image_store() or not path.with_suffix(".lock").exists():
         return True
     with _unlocked(path) as free:
         return free
 
 
 def _remove(path: Path) -> bool:
+    if path.parent == image_store():
+        with _store_free(path.parent) as free:
+            # An instance may have come to it since it was planned.
+            gone = free and path.resolve() not in images_in_use()
+            if gone:
+                remove_tree(path)
+            return gone
     if path.is_symlink():
         path.unlink(missing_ok=True)
         return True

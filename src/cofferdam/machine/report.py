@@ -32,6 +32,7 @@ class BootReport:
         current: whether it is docker's current one.
         socket: path of Docker's socket on the desktop; empty for none.
         proxy: through what the VM's pulls go, without a login; empty for none.
+        image: which release it boots, and whether that was verified; empty for an image that was built here.
         docker_program: whether this machine has the docker program.
         notes: what else the user should know.
     """
@@ -52,6 +53,7 @@ class BootReport:
     docker_program: bool = field(default_factory=lambda: shutil.which("docker") is not None)
     ssh_port: int | None = None
     shares: tuple[str, ...] = ()
+    image: str = ""
     notes: tuple[str, ...] = field(default_factory=tuple)
 
     @property
@@ -75,6 +77,7 @@ class BootReport:
         phases = [f"{name} {self.seconds[key]:.1f} s" for key, name in _PHASES.items() if key in self.seconds]
         lines = [
             f"instance       {self.instance} (profile {self.profile}, kernel {self.kernel or 'unknown'})",
+            *([f"image          {self.image}"] if self.image else []),
             f"accelerator    {self.accelerator}: {self.why}",
             f"ready          {', '.join(phases)} after power-on",
         ]

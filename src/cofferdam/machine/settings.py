@@ -54,6 +54,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 # A later boot may be asked for in another directory.
 FilePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+KeyPlace = Annotated[
+    str, AfterValidator(lambda text: text if text.startswith("pkcs11:") or not text else str(Path(text).expanduser().absolute()))
+]
 
 
 class BootSettings(BaseModel):
@@ -64,6 +67,9 @@ class BootSettings(BaseModel):
     name: str = Field(default="default", pattern=INSTANCE_NAME, description="instance")
     profile: str = "default"
     image: FilePath | None = Field(default=None, description="disk or image directory; none takes the profile's latest image")
+    format: Literal["direct", "raw", "qcow2", "vhdx"] = Field(default="direct", description="what is booted: kernel, or disk")
+    secure_boot: KeyPlace = Field(default="", description="directory or file of the key for Secure Boot, or a PKCS#11 URI")
+    certificate: FilePath | None = Field(default=None, description="certificate of that key, where no directory has both")
     accel: Literal["auto", "kvm", "whpx", "hvf", "tcg"] = "auto"
     cpus: Cpus = Field(default_factory=default_cpus)
     memory: Memory = 2048
@@ -107,6 +113,7 @@ _BOOT_OPTIONS = {
     "ssh_port": "ssh-port",
     "shares": "share",
     "ca_files": "ca-file",
+    "secure_boot": "secure-boot",
 }
 _RESIZE_OPTIONS = {"data_disk": "disk"}
 

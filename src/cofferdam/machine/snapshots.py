@@ -58,15 +58,24 @@ def save(name: str, label: str) -> Snapshot:
     """
     check_label(label)
     with _at_rest(name, "save a snapshot") as instance:
-        target = _path(instance, label)
-        if target.exists():
-            hint = f"Take another label, or `inv snapshot.delete{instance.option} --label {label}` first."
-            raise InstanceError(f"instance `{name}` already has a snapshot `{label}`", hint=hint)
-        if not instance.data_disk.exists():
-            raise InstanceError(f"instance `{name}` has no data disk yet", hint=f"`inv boot{instance.option}` makes it.")
-        private_directory(target.parent)
-        copy_disk(instance.data_disk, target)
-        return _snapshot(target)
+        return save_claimed(instance, label)
+
+
+def save_claimed(instance: Instance, label: str) -> Snapshot:
+    """The same for a command that holds the claim of an instance which does not run.
+
+    Raises:
+        InstanceError: there is no disk, the label exists, or there is no room.
+    """
+    target = _path(instance, label)
+    if target.exists():
+        hint = f"Take another label, or `inv snapshot.delete{instance.option} --label {label}` first."
+        raise InstanceError(f"instance `{instance.name}` already has a snapshot `{label}`", hint=hint)
+    if not instance.data_disk.exists():
+        raise InstanceError(f"instance `{instance.name}` has no data disk yet", hint=f"`inv boot{instance.option}` makes it.")
+    private_directory(target.parent)
+    copy_disk(instance.data_disk, target)
+    return _snapshot(target)
 
 
 def restore(name: str, label: str) -> Snapshot:

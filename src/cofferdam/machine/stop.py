@@ -57,7 +57,6 @@ def stop(instance: Instance, *, force: bool = False, timeout: float = TIMEOUT) -
     Raises:
         InstanceError: there is no such instance, another command stops it, or QEMU does not end.
     """
-    start = time.monotonic()
     if instance.state() is State.ABSENT:
         raise InstanceError(f"there is no instance `{instance.name}`", hint="`inv status` lists those there are.")
     if instance.state() is State.STARTING:
@@ -67,14 +66,24 @@ def stop(instance: Instance, *, force: bool = False, timeout: float = TIMEOUT) -
             instance.kill()
     with instance.claim("stop", timeout=15.0):
         instance.want_stop(False)
-        state = instance.settled_state()
-        if state in (State.RUNNING, State.PAUSED):
-            how = _end(instance, state, force=force, timeout=timeout)
-            removed = forget(instance)
-        else:
-            how = "killed" if state is State.UNFINISHED else "not running"
-            removed = None
-            recover(instance)
+        return stop_claimed(instance, force=force, timeout=timeout)
+
+
+def stop_claimed(instance: Instance, *, force: bool = False, timeout: float = TIMEOUT) -> StopReport:
+    """The same for a command that holds the claim already.
+
+    Raises:
+        InstanceError: QEMU does not end.
+    """
+    start = time.monotonic()
+    state = instance.settled_state()
+    if state in (State.RUNNING, State.PAUSED):
+        how = _end(instance, state, force=force, timeout=timeout)
+        removed = forget(instance)
+    else:
+        how = "killed" if state is State.UNFINISHED else "not running"
+        removed = None
+        recover(instance)
     reap()
     return StopReport(instance.name, how, round(time.monotonic() - start, 2), *(removed or (None, None)))
 

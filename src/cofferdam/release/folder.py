@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
@@ -18,6 +17,7 @@ from cofferdam.errors import BuildError, UsageError
 from cofferdam.image.model import Image, Ingredients
 from cofferdam.release.manifest import (
     MANIFEST,
+    NOTES,
     PACKAGES,
     PROVENANCE,
     SBOM_SUFFIXES,
@@ -25,6 +25,7 @@ from cofferdam.release.manifest import (
     SUFFIXES,
     SUMS,
     Artefact,
+    Format,
     ReleaseManifest,
     Sbom,
     artefact_name,
@@ -34,8 +35,7 @@ from cofferdam.release.provenance import make_statement
 from cofferdam.release.sbom import make_sbom
 from cofferdam.release.signature import sign
 from cofferdam.release.sums import contents, make_sums
-
-Format = Literal["raw.zst", "qcow2", "vhdx", "direct"]
+from cofferdam.tools.packages import recorded
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def assemble(
     images: Mapping[str, Image],
     key: Ed25519PrivateKey,
     packages: Path | None = None,
+    notes: str = "",
 ) -> Path:
     """Write a release folder.
 
@@ -71,6 +72,7 @@ def assemble(
         images: for each profile the image that its artefacts were made from.
         key: what signs the sums.
         packages: directory of `inv lock --keep` that goes with it.
+        notes: the release notes, if there are any.
 
     Raises:
         UsageError: the folder is there, or a name cannot be one of a release.
@@ -85,10 +87,15 @@ def assemble(
         artefacts = [_take(work, version, each) for each in built]
         profiles = sorted({each.profile for each in built})
         sboms = [each for profile in profiles for each in _sboms(work, version, images[profile], epoch)]
-        manifest = ReleaseManifest(version=version, commit=commit, artefacts=artefacts, sboms=sboms)
+        if notes:
+            _write(work / NOTES, notes)
+        noted = file_digest(work / NOTES) if notes else None
+        manifest = ReleaseManifest(version=version, commit=commit, artefacts=artefacts, sboms=sboms, notes=noted)
         _write(work / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
         subjects = {name: file_digest(work / name) for name in contents(work)}
-        statement = make_statement(manifest, subjects, [ingredients(images[profile]) for profile in sorted(images)])
+        made = [ingredients(images[profile]) for profile in sorted(images)]
+        made += [made[0].model_copy(update={"image_tools": tools}) for each in built if (tools := recorded(each.path.parent))]
+        statement = make_statement(manifest, subjects, made)
         _write(work / PROVENANCE, statement.model_dump_json(indent=1, by_alias=True, exclude_none=True) + "\n")
         if packages is not None:
             _take_packages(work / PACKAGES, packages)

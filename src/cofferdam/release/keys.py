@@ -57,13 +57,29 @@ def load_signing_key(path: Path, passphrase: bytes = b"") -> Ed25519PrivateKey:
         UsageError: it cannot be read, is not Ed25519, or the passphrase is missing or wrong.
     """
     try:
-        key = load_ssh_private_key(path.read_bytes(), passphrase or None)
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="`inv keys.new DIR` makes a key.") from error
+    return read_signing_key(data, str(path), passphrase)
+
+
+def read_signing_key(data: bytes, name: str, passphrase: bytes = b"") -> Ed25519PrivateKey:
+    """The key that signs releases, from the bytes of its file.
+
+    Args:
+        data: the bytes.
+        name: what it is called in messages.
+        passphrase: what it is encrypted with.
+
+    Raises:
+        UsageError: it is not Ed25519, or the passphrase is missing or wrong.
+    """
+    try:
+        key = load_ssh_private_key(data, passphrase or None)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{path}: {error}", hint="Is the passphrase right? Give it with --passphrase-file FILE.") from error
+        raise UsageError(f"{name}: {error}", hint="Is the passphrase right? Give it with --passphrase-file FILE.") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"{path} is not an Ed25519 key", hint="`inv keys.new DIR` makes one.")
+        raise UsageError(f"{name} is not an Ed25519 key", hint="`inv keys.new DIR` makes one.")
     return key
 
 

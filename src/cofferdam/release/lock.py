@@ -21,10 +21,21 @@ from cofferdam.rootfs.base import package_names
 from cofferdam.tools.bootstrap import bootstrap
 from cofferdam.tools.debian import make_tree
 from cofferdam.tools.lists import read_list
-from cofferdam.tools.lock import KERNEL_SOURCE, LOCKS, TOOLS, VIRTIOFSD, Difference, Lock, read_lock, root_tree, write_lock
+from cofferdam.tools.lock import (
+    IMAGE_TOOLS,
+    KERNEL_SOURCE,
+    LOCKS,
+    TOOLS,
+    VIRTIOFSD,
+    Difference,
+    Lock,
+    read_lock,
+    root_tree,
+    write_lock,
+)
 from cofferdam.tools.packages import Contents, Package, listed, package_of
 from cofferdam.tools.store import available, fetch, keep
-from cofferdam.tools.tree import PACKAGE_LIST, SUITE, ensure_tools
+from cofferdam.tools.tree import IMAGE_PACKAGE_LIST, PACKAGE_LIST, SUITE, ensure_tools
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ def trees() -> list[Tree]:
     profiles = [load_profile(name) for name in profile_names()]
     return [
         Tree(TOOLS, SUITE, "apt", tuple(sorted(read_list(PACKAGE_LIST)))),
+        Tree(IMAGE_TOOLS, SUITE, "apt", tuple(sorted(read_list(IMAGE_PACKAGE_LIST)))),
         Tree(VIRTIOFSD, virtiofsd.SUITE, "extract", tuple(virtiofsd.PACKAGES)),
         *(
             Tree(root_tree(profile.name), profile.root.suite, "essential", tuple(package_names(profile.packages)))

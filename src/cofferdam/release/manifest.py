@@ -8,11 +8,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MANIFEST, PROVENANCE, SUMS, SIGNATURE = "manifest.json", "provenance.intoto.json", "SHA256SUMS", "SHA256SUMS.sig"
+NOTES = "NOTES.md"
+"""The release notes; the manifest has their checksum when there are some."""
+
 PACKAGES = "packages"
 """Directory of the package files that the release was made from; a release need not have it."""
 
-SUFFIXES = {"raw.zst": ".raw.zst", "qcow2": ".qcow2", "vhdx": ".vhdx", "direct": "-direct.tar"}
-"""What follows `cofferdam-VERSION-PROFILE` in an artefact's name, by its format."""
+Format = Literal["direct", "raw", "qcow2", "vhdx"]
+SUFFIXES: dict[str, str] = {"direct": "-direct.tar", "raw": ".raw.zst", "qcow2": ".qcow2", "vhdx": ".vhdx"}
+"""What follows `cofferdam-VERSION-PROFILE` in an artefact's name, by its format; .zst at the end says that it is compressed."""
+
+CONTAINER_DISKS = ("qcow2", "raw")
+"""Formats that KubeVirt boots from, the best one first."""
 
 SBOM_SUFFIXES = {"cyclonedx": ".cdx.json", "spdx": ".spdx.json"}
 
@@ -31,7 +38,7 @@ class Artefact(_Model):
 
     name: Word
     profile: Word
-    format: Literal["raw.zst", "qcow2", "vhdx", "direct"]
+    format: Format
     size: int = Field(ge=0)
     sha256: Sha256
     kernel: str
@@ -55,10 +62,12 @@ class ReleaseManifest(_Model):
     commit: Commit
     artefacts: list[Artefact] = Field(min_length=1)
     sboms: list[Sbom]
+    notes: Sha256 | None = None
 
     def files(self) -> dict[str, str]:
         """Checksums of the files that it names."""
-        return {each.name: each.sha256 for each in self.artefacts} | {each.name: each.sha256 for each in self.sboms}
+        notes = {NOTES: self.notes} if self.notes else {}
+        return {each.name: each.sha256 for each in self.artefacts} | {each.name: each.sha256 for each in self.sboms} | notes
 
     def misnamed(self) -> list[str]:
         """Names that are not those which version, profile and format give, and names that stand there twice."""

@@ -129,7 +129,7 @@ def packages(ingredients: Iterable[Ingredients]) -> list[Package]:
     found = {
         package
         for each in ingredients
-        for tree in (each.root, each.tools, each.kernel)
+        for tree in (each.root, each.tools, each.kernel, each.image_tools)
         if tree is not None
         for package in tree.packages
     }

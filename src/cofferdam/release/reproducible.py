@@ -14,7 +14,8 @@ from pathlib import Path
 from cofferdam.cache import file_digest, remove_tree
 from cofferdam.errors import BuildError, UsageError
 from cofferdam.image.build import build_vm
-from cofferdam.image.model import CONFIG, KERNEL, POLICY, ROOT, Image
+from cofferdam.image.formats import FORMATS, make_artefact
+from cofferdam.image.model import CONFIG, HASHES, KERNEL, POLICY, ROOT, Image, open_image
 from cofferdam.paths import cache_home
 from cofferdam.profile import Profile
 from cofferdam.progress import Progress
@@ -22,10 +23,11 @@ from cofferdam.release.folder import ingredients
 from cofferdam.rootfs.base import build_base
 from cofferdam.rootfs.build import build_root
 from cofferdam.run import CommandError, run
-from cofferdam.tools.lock import KERNEL_SOURCE, TOOLS, Lock, root_tree, write_lock
-from cofferdam.tools.tree import ToolsTree, ensure_tools
+from cofferdam.tools.lock import IMAGE_TOOLS, KERNEL_SOURCE, TOOLS, Lock, Pinned, root_tree, write_lock
+from cofferdam.tools.tree import ToolsTree, ensure_image_tools, ensure_tools
 
 ALL, ROOT_ONLY = "all", "root"
+_FILES = (ROOT, HASHES, KERNEL, CONFIG, POLICY)
 _SHARED = ("packages", "kernel-source")
 """Directories of the cache that hold nothing but what was downloaded."""
 
@@ -49,7 +51,7 @@ def check_reproducible(profile: Profile, image: Image, what: str, progress: Prog
     Args:
         profile: the recipe; one with ssh has new keys in each image and cannot be the same.
         image: what it was built into.
-        what: `all`, or `root`, which leaves the tools tree and the kernel out.
+        what: `all`, its artefacts in every format among it, or `root`, which leaves tools trees, kernel and artefacts out.
         progress: where to report.
 
     Raises:
@@ -63,8 +65,12 @@ def check_reproducible(profile: Profile, image: Image, what: str, progress: Prog
     tools = ensure_tools(Progress(quiet=True))
     with _elsewhere() as home:
         second = _second(profile, image, what, home, progress)
-        names = [name for name in (ROOT, KERNEL, CONFIG, POLICY) if (second / name).exists()]
-        changed = [name for name in names if file_digest(image.directory / name) != file_digest(second / name)]
+        pairs = {name: (image.directory / name, second / name) for name in _FILES if (second / name).exists()}
+        if what == ALL:
+            ours, theirs = _artefacts(image, progress), _second_artefacts(second, home, progress)
+            pairs |= {path.name: (path, theirs[format]) for format, path in ours.items()}
+        names = list(pairs)
+        changed = [name for name, (one, other) in pairs.items() if file_digest(one) != file_digest(other)]
         lines = [name for name in changed if name != ROOT]
         report = None
         if ROOT in changed:
@@ -85,11 +91,28 @@ def _second(profile: Profile, image: Image, what: str, home: Path, progress: Pro
         elif what == ALL:
             raise BuildError("nobody knows what is in the tools tree", hint="Remove `tools` in the cache and build again.")
     lock = Lock(locks)
-    with _another_desk({"COFFERDAM_CACHE_HOME": str(home / "cache"), **_DESK}):
+    with _another_desk(_desk(home)):
         if first_tools is None:
             return build_vm(profile, progress, lock=lock).directory
         base = build_base(profile, progress, "", lock.pinned(root_tree(profile.name)))
         return build_root(profile, first_tools, base, progress).image.parent
+
+
+def _artefacts(image: Image, progress: Progress, pinned: Pinned | None = None) -> dict[str, Path]:
+    return {format: make_artefact(image, format, progress, pinned=pinned).path for format in FORMATS}
+
+
+def _second_artefacts(directory: Path, home: Path, progress: Progress) -> dict[str, Path]:
+    """The artefacts of the second build, by their formats, made by an image tools tree of its own."""
+    contents = ensure_image_tools(Progress(quiet=True)).contents
+    assert contents is not None
+    write_lock(IMAGE_TOOLS, contents, home / "lock")
+    with _another_desk(_desk(home)):
+        return _artefacts(open_image(directory), progress, Lock(home / "lock").pinned(IMAGE_TOOLS))
+
+
+def _desk(home: Path) -> dict[str, str]:
+    return {"COFFERDAM_CACHE_HOME": str(home / "cache"), **_DESK}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from cofferdam.paths import ROOT
 from cofferdam.tools.packages import Contents, Package, recorded
 
 LOCKS = ROOT / "vm/lock"
-TOOLS, VIRTIOFSD, KERNEL_SOURCE = "tools", "virtiofsd", "kernel"
+TOOLS, IMAGE_TOOLS, VIRTIOFSD, KERNEL_SOURCE = "tools", "image-tools", "virtiofsd", "kernel"
 """Trees that there is one of; a profile's root is `root-PROFILE`."""
 
 _UPDATE = "Run `inv lock --update`, look at what has changed with `git diff vm/lock`, and build again."

@@ -23,10 +23,12 @@ from cofferdam.tools.packages import Contents, recorded
 
 SUITE = "trixie"
 PACKAGE_LIST = ROOT / "vm/tools/packages.list"
+IMAGE_PACKAGE_LIST = ROOT / "vm/tools/image-packages.list"
 _VERSION = 1
 """To be raised when this module makes the tree in another way."""
 
 _SPACE_MIB = 3500
+_IMAGE_SPACE_MIB = 1200
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 # apt has one id here and cannot drop to its own user.
@@ -134,12 +136,21 @@ def ensure_tools(progress: Progress, pinned: Pinned | None = None) -> ToolsTree:
     Raises:
         HostError, BuildError: it cannot be made here.
     """
-    packages = sorted(read_list(PACKAGE_LIST))
-    stage = Stage("tools", digest({"packages": packages, "suite": SUITE, "version": _VERSION}))
+    return _ensure("tools", PACKAGE_LIST, _SPACE_MIB, progress, pinned)
+
+
+def ensure_image_tools(progress: Progress, pinned: Pinned | None = None) -> ToolsTree:
+    """The tree with what makes disk images, and firmware; only those who make or boot one need it. See `ensure_tools`."""
+    return _ensure("image-tools", IMAGE_PACKAGE_LIST, _IMAGE_SPACE_MIB, progress, pinned)
+
+
+def _ensure(name: str, listed: Path, space: int, progress: Progress, pinned: Pinned | None) -> ToolsTree:
+    packages = sorted(read_list(listed))
+    stage = Stage(name, digest({"packages": packages, "suite": SUITE, "version": _VERSION}))
     stage = pinned.stage(stage) if pinned is not None else stage
 
     def make(work: Path, log: Path) -> None:
-        require_space(cache_home(), _SPACE_MIB, "tools tree")
+        require_space(cache_home(), space, f"{name.replace('-', ' ')} tree")
         archive, tree = work / "tree.tar", work / "tree"
         make_tree(SUITE, archive, log, variant="apt", packages=packages, pinned=pinned)
         tree.mkdir()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cofferdam.bench import idle, verb
+from cofferdam import benchverb
+from cofferdam.bench import idle
 from cofferdam.bench.model import Figure, Pair, Report, in_turn
 from cofferdam.bench.proxy import added, scale, table
 from cofferdam.bench.report import HEADINGS, markdown, ratios_svg, rows, write
@@ -108,8 +109,8 @@ def test_in_the_chart_longer_is_better_and_the_line_stands_where_both_are_the_sa
 
 def test_the_chart_is_written_beside_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = report(pairs=[pair([1], [2])])
-    monkeypatch.setattr(verb, "run_bench", lambda *_: made)
-    verb.bench(1, str(tmp_path / "results"), as_json=False, plot=str(tmp_path / "ratios.svg"))
+    monkeypatch.setattr(benchverb, "run_bench", lambda *_: made)
+    benchverb.bench(1, str(tmp_path / "results"), as_json=False, plot=str(tmp_path / "ratios.svg"))
     assert (tmp_path / "ratios.svg").read_text() == ratios_svg(made)
     assert (tmp_path / "results/latest.json").exists()
 
@@ -117,9 +118,9 @@ def test_the_chart_is_written_beside_the_results(tmp_path: Path, monkeypatch: py
 def test_a_chart_that_could_not_be_written_is_told_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verb, "run_bench", lambda *_: pytest.fail("it was measured"))
+    monkeypatch.setattr(benchverb, "run_bench", lambda *_: pytest.fail("it was measured"))
     with pytest.raises(UsageError, match="there is no directory"):
-        verb.bench(1, str(tmp_path), as_json=False, plot=str(tmp_path / "no/ratios.svg"))
+        benchverb.bench(1, str(tmp_path), as_json=False, plot=str(tmp_path / "no/ratios.svg"))
 
 
 def test_only_the_streams_have_a_ratio_to_reach() -> None:

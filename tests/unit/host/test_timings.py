@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam import dayverbs, verbs
+from cofferdam import dayverbs, imageverbs
 from cofferdam.errors import InstanceError, UsageError
 from cofferdam.machine import api
 from cofferdam.machine.events import Event
@@ -180,14 +180,14 @@ def test_what_the_verb_prints_writes_and_gives_to_scripts(instance, guest, tmp_p
 
 def test_boot_with_timings_shows_them_after_its_report(instance, guest, monkeypatch, capsys):
     report = BootReport("box", "default", "tcg", "", "7.3", SECONDS, {}, "tcp://127.0.0.1:2376", Path("/c"), None)
-    monkeypatch.setattr(api, "boot", lambda *_: report)
-    verbs.boot(name="box", timings=True)
+    monkeypatch.setattr(api, "boot", lambda *_, **__: report)
+    imageverbs.boot(name="box", timings=True)
     assert any(line.startswith("dockerd ") for line in capsys.readouterr().out.splitlines())
-    verbs.boot(name="box", timings=True, as_json=True)
+    imageverbs.boot(name="box", timings=True, as_json=True)
     value = json.loads(capsys.readouterr().out)
     assert value["timings"]["ready"] == 10.0
     assert value["docker_host"] == "tcp://127.0.0.1:2376"
-    verbs.boot(name="box", as_json=True)
+    imageverbs.boot(name="box", as_json=True)
     assert "timings" not in json.loads(capsys.readouterr().out)
 
 

@@ -141,10 +141,11 @@ def test_an_unknown_profile_exits_with_2_and_names_the_nearest():
 
 
 LIFE = ["list", "restart", "delete", "resize", "prune"]
+RELEASES = ["release", "publish", "fetch"]
 SNAPSHOTS = [f"snapshot.{name}" for name in ("save", "restore", "list", "delete")]
 
 
-@pytest.mark.parametrize("name", ["doctor", "profile", *LIFE, *SNAPSHOTS])
+@pytest.mark.parametrize("name", ["doctor", "profile", *LIFE, *SNAPSHOTS, *RELEASES])
 def test_help_has_an_example_and_every_option(name):
     done = inv("--help", name)
     assert f"Example: inv {name}" in done.stdout

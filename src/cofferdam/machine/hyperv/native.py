@@ -45,6 +45,8 @@ _ONLY_QEMU = {
     "docker_port": ("--docker-port", f"Docker is at {ADDRESS}:{PORT}"),
     "ssh_port": ("--ssh-port", f"ssh is at {ADDRESS}:22"),
     "publish": ("--publish", f"published ports are those of {ADDRESS}"),
+    "format": ("--format", "Hyper-V boots the VHDX"),
+    "secure_boot": ("--secure-boot", "Hyper-V's firmware takes no keys"),
 }
 
 

@@ -11,7 +11,8 @@ from typing import cast
 
 from qemu.qmp import QMPClient
 
-from cofferdam.machine.cmdline import GUEST_ADDRESS, NETDEV
+from cofferdam.image.kernelline import GUEST_ADDRESS
+from cofferdam.machine.cmdline import NETDEV
 from cofferdam.machine.ports.wanted import Port, Protocol
 
 # `TCP[HOST_FORWARD]   9       127.0.0.1 45559       10.0.2.15    80     0     0`, a line of `info usernet`

@@ -8,6 +8,7 @@ import pytest
 
 from cofferdam_guest.agent import datadisk
 from cofferdam_guest.agent.datadisk import LABEL, MAKING, DiskError, is_blank, parse_superblock, prepare
+from cofferdam_guest.config import dataformat
 
 MIB = 2**20
 MKE2FS = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -131,6 +132,20 @@ def test_a_foreign_file_system_is_refused(tmp_path, calls):
     with pytest.raises(DiskError, match="labelled `photos`"):
         prepare(image(tmp_path / "disk", 64 * MIB, label="photos"))
     assert calls == []
+
+
+@needs_mke2fs
+def test_a_disk_of_a_newer_format_is_refused_and_named(tmp_path, calls, capsys, monkeypatch):
+    disk = image(tmp_path / "disk", 64 * MIB, label=dataformat.label(dataformat.FORMAT + 1))
+    with open(disk, "rb") as source:
+        before = source.read()
+    monkeypatch.setattr(datadisk, "device", lambda: disk)
+    assert datadisk.main([]) == 1
+    said = f"the data disk has format {dataformat.FORMAT + 1}, and this image knows formats up to {dataformat.FORMAT}"
+    assert said in capsys.readouterr().err
+    assert calls == []
+    with open(disk, "rb") as source:
+        assert source.read() == before
 
 
 @needs_mke2fs

@@ -1,6 +1,6 @@
 """A stand-in for QEMU with a guest in it, as far as a life cycle sees them: channels, monitor, console, forwarded Docker port.
 
-FAKE_QEMU says how it behaves by accelerator, such as `kvm=silent,tcg=ok`.
+FAKE_QEMU says how it behaves by accelerator, such as `kvm=silent,tcg=ok`; a file `behaviour` beside the kernel says it of that image.
 """
 
 import base64
@@ -21,6 +21,8 @@ ARGS = sys.argv[1:]
 VALUES = [text for option, text in itertools.pairwise(ARGS) if option in ("-chardev", "-smbios", "-netdev", "-accel", "-pidfile")]
 ACCELERATOR = ARGS[ARGS.index("-accel") + 1].partition(",")[0]
 MODE = dict(word.split("=") for word in os.environ["FAKE_QEMU"].split(","))[ACCELERATOR]
+OWN = Path(ARGS[ARGS.index("-kernel") + 1]).with_name("behaviour")
+MODE = OWN.read_text() if OWN.exists() else MODE
 CONSOLE = Path(re.search(r"file,id=console,path=([^,]+)", "\n".join(VALUES))[1])
 RUNNING = threading.Event()
 HISTORY: list[bytes] = []

@@ -13,8 +13,9 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 import pytest
 
 from cofferdam.errors import HostError
+from cofferdam.image.kernelline import kernel_command_line
 from cofferdam.machine.channels import Address, Channel
-from cofferdam.machine.cmdline import MachineSpec, kernel_command_line, qemu_arguments
+from cofferdam.machine.cmdline import Firmware, MachineSpec, qemu_arguments
 from cofferdam.machine.facts import HostFacts, QemuFacts
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -68,6 +69,21 @@ CASES = {
         facts("linux", (9, 2)),
     ),
     "linux-tcg": (spec("tcg", ssh_port=2222), facts("linux", (7, 2))),
+    "linux-kvm-verity": (spec("kvm", hashes=HOME / "image/root.verity"), facts("linux", (9, 2))),
+    "linux-tcg-disk": (
+        spec("tcg", root=HOME / "disk.raw", firmware=Firmware(HOME / "OVMF_CODE.fd", HOME / "work/firmware.fd")),
+        facts("linux", (7, 2)),
+    ),
+    "linux-kvm-secure-boot": (
+        spec(
+            "kvm",
+            root=HOME / "disk.qcow2",
+            root_format="qcow2",
+            firmware=Firmware(HOME / "OVMF_CODE.secboot.fd", HOME / "work/firmware.fd", True),
+            shares=[("share0", HOME / "run/share0")],
+        ),
+        facts("linux", (9, 2)),
+    ),
     "linux-kvm-enlightened": (spec("kvm", enlightened=True), facts("linux", (9, 2))),
     "windows-tcg": (spec("tcg", HOSTILE), facts("windows", (10, 1), QEMU_EXE)),
     "windows-whpx-10": (spec("whpx", WINDOWS, ssh_port=2222), facts("windows", (10, 2), QEMU_EXE)),
@@ -114,8 +130,11 @@ def test_what_holds_on_every_host(name):
     assert "-no-reboot" in arguments
     assert option(arguments, "-display") == ["none"]
     disks = [json.loads(text) for text in option(arguments, "-blockdev")]
-    assert [(disk["node-name"], disk.get("read-only", False)) for disk in disks] == [("root", True), ("data", False)]
-    assert disks[1]["file"]["filename"] == str(this.data)
+    written = {disk["node-name"]: disk["file"]["filename"] for disk in disks if not disk.get("read-only", False)}
+    own = {"data": str(this.data)} | ({"variables": str(this.firmware.variables)} if this.firmware else {})
+    assert written == own, "the guest writes what is its instance's own and nothing else"
+    names = [disk["node-name"] for disk in disks if disk["node-name"] not in ("firmware", "variables")]
+    assert names == ["root", "data", *(["hashes"] if this.hashes else [])], "/dev/vda, /dev/vdb, /dev/vdc"
     forwards = [word for word in option(arguments, "-netdev")[0].split(",") if word.startswith("hostfwd=")]
     assert forwards, "Docker must be reachable"
     assert all(word.startswith("hostfwd=tcp:127.0.0.1:") for word in forwards), "and only from this machine"
@@ -136,6 +155,22 @@ def test_fourteen_shares_have_places_of_their_own_below_the_bridge_of_the_machin
     places = [int(device.rpartition("addr=")[2].partition(",")[0], 16) for device in devices if "addr=" in device]
     assert len(set(places)) == len(places)
     assert max(places) < 0x1E
+
+
+def test_with_firmware_kernel_and_command_line_are_those_of_the_disk():
+    for name in ("linux-tcg-disk", "linux-kvm-secure-boot"):
+        arguments = qemu_arguments(*CASES[name])
+        assert not {"-kernel", "-append", "-initrd"} & set(arguments)
+        assert [word for word in option(arguments, "-device") if "bootindex" in word] == [
+            "virtio-blk-pci,drive=root,id=root-disk,addr=0x3,bootindex=0"
+        ], "nothing else is started, no network either"
+
+
+def test_keys_in_the_variables_are_out_of_the_guests_reach_where_secure_boot_counts_on_them():
+    secure, plain = (qemu_arguments(*CASES[name]) for name in ("linux-kvm-secure-boot", "linux-tcg-disk"))
+    assert ",smm=on," in option(secure, "-machine")[0] and ",smm=off," in option(plain, "-machine")[0]
+    assert "driver=cfi.pflash01,property=secure,value=on" in option(secure, "-global")
+    assert option(plain, "-global") == []
 
 
 def test_ssh_is_forwarded_only_when_the_image_has_it():

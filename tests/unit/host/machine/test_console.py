@@ -16,6 +16,22 @@ from cofferdam.machine.console import ConsoleWatch, clean, hopeless, last_lines
             "the kernel panicked: VFS: Unable to mount root fs on unknown-block(0,0)",
         ),
         ("Kernel panic - not syncing:", "the kernel panicked"),
+        (
+            "[    2.1] device-mapper: verity: 254:0: data block 77 is corrupted",
+            "verification failed: data block 77 of the root file system is not what was built",
+        ),
+        (
+            "[    2.1] device-mapper: verity: 254:0: metadata block 28843 is corrupted",
+            "verification failed: metadata block 28843 of the root file system is not what was built",
+        ),
+        (
+            'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x3,0x0): Access Denied',
+            "Secure Boot refused the disk: no enrolled key has signed what is on it (Access Denied)",
+        ),
+        (
+            "BdsDxe: No bootable option or device was found.",
+            "the firmware found nothing to start: No bootable option or device was found",
+        ),
         ("You are in emergency mode. After logging in, ...", "systemd gave up: You are in emergency mode"),
         ("You are in rescue mode.", "systemd gave up: You are in rescue mode"),
         ("systemd[1]: Freezing execution.", "systemd gave up: Freezing execution"),
@@ -31,6 +47,8 @@ def test_hopeless_lines(line, meaning):
     [
         "",
         "Kernel command line: panic=-1",
+        'device-mapper: verity: sha256 using shash "sha256-lib"',
+        'BdsDxe: loading Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x3,0x0)',
         "systemd[1]: Started emergency.service - not really.",
         "[  OK  ] Reached target",
         "systemd[7]: Freezing execution.",

@@ -41,7 +41,9 @@ class Image:
     cmdline: tuple[str, ...] = ("loglevel=4",)
     ssh_key: Path | None = None
     policy: Path | None = None
-    ssh_known_hosts: Path | None = None
+    ssh_known_hosts = verity = hashes = None
+    directory: Path = Path("/image")
+    data_format: int = 1
 
 
 class Host:
@@ -84,8 +86,7 @@ def left_over(instance: Instance) -> set[str]:
         "console.log.old",
         "qemu.log.old",
         "ports.json",
-        "latest.json",
-        *("ports.lock", "keeper.log", "keeper.log.old"),
+        *("latest.json", "images.json", "ports.lock", "keeper.log", "keeper.log.old"),
     }
     sockets = {path.name for path in instance.socket("qmp").parent.iterdir()}
     return ({path.name for path in instance.directory.iterdir()} - kept) | sockets

@@ -12,10 +12,15 @@ import pytest
 
 from cofferdam import lifeverbs
 from cofferdam.cache import NotCachedError, Stage, digest, file_digest, only_cached
-from cofferdam.errors import BuildError, CofferdamError, UsageError
+from cofferdam.errors import BuildError, CofferdamError, InstanceError, UsageError
 from cofferdam.image.build import publish
+from cofferdam.image.formats import content_of
+from cofferdam.image.model import Manifest
 from cofferdam.kernel.source import resolution_path
 from cofferdam.machine import prune
+from cofferdam.machine.imageref import LOCK, ImageRef, image_store
+from cofferdam.machine.instance import remove_instance
+from cofferdam.machine.kept import Kept, write_kept
 from cofferdam.profile import load_profile
 from cofferdam.progress import Progress
 
@@ -60,7 +65,8 @@ def made(mark: str) -> dict[str, Path]:
     manifest |= {"kernel": kernel, "files": facts, "packages": packages["packages"]}
     manifest |= {"root": {"suite": "trixie", "compression": "lz4hc", "archives": [ARCHIVE]}}
     (image / "manifest.json").write_text(json.dumps(manifest))
-    return {**stages, "image": image}
+    artefact = stage("artefact", mark, {"content": content_of(Manifest.model_validate(manifest)), "disk.raw": mark * 1000})
+    return {**stages, "image": image, "artefact": artefact}
 
 
 def planned() -> set[Path]:
@@ -133,6 +139,66 @@ def test_what_a_running_machine_uses_stays(instance, record, hold, how):
     assert planned() == set(old.values())
 
 
+def test_what_firmware_boots_stays_while_it_runs(cache):
+    old, new = made("old"), made("new")
+    publish("default", new["image"])
+    tree = stage("image-tools", "old", {})
+    names = [f'"filename": "{path}/file"' for path in (old["artefact"], tree)]
+    words = [sys.executable, "-c", "print(flush=True); input()", *names]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        assert planned() == set(old.values()) - {old["artefact"]}
+        process.communicate(b"\n")
+    assert planned() == {*old.values(), tree}
+
+
+def installed(name: str) -> Path:
+    path = image_store() / name
+    path.mkdir(parents=True)
+    (path / "root.erofs").write_text(name)
+    return path
+
+
+def ref(path: Path) -> ImageRef:
+    return ImageRef(directory=str(path), profile="default")
+
+
+def test_what_an_instance_boots_or_goes_back_to_stays(instance):
+    """Built here or installed; of an update that is under way also the new one."""
+    old, new = made("old"), made("new")
+    publish("default", new["image"])
+    current, former, coming, gone = (installed(name) for name in ("current", "former", "coming", "gone"))
+    (image_store() / "half.new").mkdir()
+    (image_store() / ".download").mkdir()
+    write_kept(instance, Kept(current=ref(old["image"])))
+    assert planned() == {current, former, coming, gone, image_store() / "half.new", image_store() / ".download"}
+    kept = Kept(current=ref(current), former=ref(former)).planned(ref(coming))
+    write_kept(instance, kept)
+    assert planned() - set(old.values()) == {gone, image_store() / "half.new", image_store() / ".download"}
+    found = prune.plan()
+    write_kept(instance, kept.rolled_back("no"))
+    assert coming in planned()
+    write_kept(instance, Kept(current=ref(gone)))
+    assert gone not in {removal.path for removal in prune.remove(found)}, "an instance came to it meanwhile"
+    assert gone.exists() and not (image_store() / "half.new").exists()
+    remove_instance(instance)
+    assert gone in planned()
+
+
+def test_nothing_that_is_being_installed_goes(instance, hold):
+    installed("gone")
+    hold(image_store() / LOCK)
+    assert planned() == set()
+
+
+def test_an_instance_whose_images_nobody_knows_removes_nothing(instance):
+    installed("gone")
+    (instance.directory / "images.json").write_text("{")
+    with pytest.raises(InstanceError, match="is damaged"):
+        prune.plan()
+
+
 def test_what_a_build_would_find_stays(cache):
     """Made step by step under the keys that the build itself asks for, each of them next to an older one."""
     profile = load_profile("default")
@@ -143,6 +209,7 @@ def test_what_a_build_would_find_stays(cache):
     contents = json.dumps({"packages": [], "archives": []})
     files = {
         "tools": {},
+        "image-tools": {},
         "base": {"packages.json": contents},
         "kernel-config": {"config": "c", "audit.json": "[]"},
         "kernel": {"build.json": '{"release": "7", "config_sha256": "c"}'},
@@ -156,7 +223,7 @@ def test_what_a_build_would_find_stays(cache):
             for file, text in texts.items():
                 (path / file).write_text(text)
         assert planned() == set(old.values())
-    assert stage("tools", "old", {}) in planned()
+    assert {stage("tools", "old", {}), stage("image-tools", "old", {})} <= planned()
 
 
 def test_links_of_what_is_no_more_go_with_their_images(cache):
@@ -197,7 +264,7 @@ def test_planning_changes_nothing(cache):
     half = stage("root", "half", {}).rename(Stage("root", digest("half")).path.with_suffix(".tmp"))
     half.with_suffix(".lock").unlink()
     before = sorted(cache.rglob("*"))
-    assert len(planned()) == 7
+    assert len(planned()) == 8
     assert sorted(cache.rglob("*")) == before
 
 

@@ -9,11 +9,12 @@ import struct
 import sys
 import time
 
+from cofferdam_guest.config import dataformat
 from cofferdam_guest.linux import scsidisk
 
 DEVICE = "/dev/vdb"
 MOUNT_POINT = "/var"
-LABEL = "cofferdam-data"
+LABEL = dataformat.label(dataformat.FORMAT)
 MAKING = "cofferdam-making"
 DRAFT = "/run/cofferdam-data.draft"
 UNCLEAN = "/run/cofferdam-data.unclean"
@@ -156,7 +157,7 @@ def prepare(device: str) -> bool:
     """Bring the disk into a state in which it can be mounted; returns whether its file system is to be grown after mounting.
 
     Raises:
-        DiskError: no disk, a foreign disk, or one that cannot be repaired.
+        DiskError: no disk, a foreign disk, one of a newer format, or one that cannot be repaired.
     """
     try:
         disk = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
@@ -171,9 +172,12 @@ def prepare(device: str) -> bool:
     if blank or (found is not None and found.label == MAKING):
         make(device, size)
         return False
-    if found is None or found.label != LABEL:
+    if found is None or (number := dataformat.number(found.label)) is None:
         what = f"an ext file system labelled `{found.label}`" if found else "something that is not a file system of ours"
         raise DiskError(f"the data disk {device} holds {what}; it is not touched. Give the machine a blank disk or its own one")
+    if number > dataformat.FORMAT:
+        known = f"this image knows formats up to {dataformat.FORMAT}"
+        raise DiskError(f"the data disk has format {number}, and {known}; it is not touched. Boot the newer image that made it")
     if not found.clean:
         check(device)
         # What was freed just before the machine ended has not been given back to the host: `trim` does it later.

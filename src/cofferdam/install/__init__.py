@@ -1,0 +1,1 @@
+"""Images that come from outside: verified, unpacked with care, and kept where instances find them."""
