@@ -22,7 +22,7 @@ from cofferdam.bench.ports import measure_ports
 from cofferdam.bench.proxy import measure_proxy
 from cofferdam.bench.shares import measure_shares
 from cofferdam.bench.stock import stock_debian
-from cofferdam.bench.stockvm import Machine, stock_vm
+from cofferdam.bench.stockvm import Machine, stock_vm, words_for_tests
 from cofferdam.bench.transports import measure_transports
 from cofferdam.errors import InstanceError
 from cofferdam.image.build import build_vm
@@ -59,7 +59,9 @@ def run_bench(runs: int, progress: Progress) -> Report:
             pairs, figures = _measure(client, report.accelerator, tools, layer, Path(share), runs, progress)
         finally:
             _remove()
-    pairs += _beside_debian(image, report.accelerator, tools, layer, runs, progress)
+    words = words_for_tests(image.cmdline, release.cmdline)
+    machine = Machine(report.accelerator, settings.cpus, settings.memory, words, image.kernel)
+    pairs += _beside_debian(image, machine, tools, layer, runs, progress)
     return Report(
         machine=f"{_cpu()}, {os.cpu_count()} cores",
         accelerator=report.accelerator,
@@ -118,14 +120,13 @@ def _sizes(image: Image) -> list[Figure]:
     ]
 
 
-def _beside_debian(image: Image, accelerator: str, tools: ToolsTree, layer: Path, runs: int, progress: Progress) -> list[Pair]:
+def _beside_debian(image: Image, machine: Machine, tools: ToolsTree, layer: Path, runs: int, progress: Progress) -> list[Pair]:
     """Boots of ours and of the stock Debian, which is then also where virtiofs is compared with 9p."""
     stock = stock_debian(tools, progress)
-    settings = BootSettings(name=INSTANCE, profile="debug", activate=False)
-    machine = Machine(accelerator, settings.cpus, settings.memory, image.cmdline, image.kernel)
+    settings = BootSettings(name=INSTANCE, profile="debug", activate=False, cpus=machine.cpus, memory=machine.memory)
     with stock_vm(stock, machine, layer, tools) as vm:
         with progress.stage("bench everyday"), our_side(settings, image, tools, layer) as ours:
-            pairs = measure_everyday(ours, stock_side(vm, machine), min(runs, _BOOTS), accelerator)
+            pairs = measure_everyday(ours, stock_side(vm, machine), min(runs, _BOOTS), machine.accelerator)
         with progress.stage("bench 9p"):
             debian = replace(machine, kernel=stock.kernel, initrd=stock.initrd)
             return pairs + measure_transports(vm, debian, runs, progress)

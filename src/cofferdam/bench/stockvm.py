@@ -1,4 +1,4 @@
-"""The stock Debian on a virtual machine like ours: same QEMU, same devices, same words for the kernel, reached in the same way.
+"""The stock Debian on a virtual machine like ours: same QEMU, same devices, reached in the same way.
 
 For most rows it runs on our kernel, which spares it the initramfs and the modules of a real Debian: the peer is rather faster
 than it would be. Its first boot, in which Debian's units and dockerd write what later boots find, counts nowhere, and what a
@@ -52,7 +52,7 @@ class Machine:
         accelerator: QEMU's.
         cpus: virtual processors.
         memory: MiB.
-        words: for the kernel's command line, those of the image that it is compared with.
+        words: further ones for the kernel's command line; see `words_for_tests`.
         kernel: the kernel, ours or Debian's own.
         initrd: what that kernel needs to find the root; none for ours.
     """
@@ -63,6 +63,14 @@ class Machine:
     words: Sequence[str]
     kernel: Path
     initrd: Path | None = None
+
+
+def words_for_tests(ours: Sequence[str], usual: Sequence[str]) -> list[str]:
+    """What the image that is measured has on its kernel's command line and the default one has not, which the peer gets as well.
+
+    The others harden ours; what they cost is ours.
+    """
+    return [word for word in ours if word not in usual]
 
 
 @dataclass(frozen=True)

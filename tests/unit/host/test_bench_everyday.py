@@ -12,7 +12,7 @@ from cofferdam.bench.client import Client
 from cofferdam.bench.everyday import FIRST_RUN, PEER, READY, pairs, table
 from cofferdam.bench.model import in_turn
 from cofferdam.bench.proxy import scale
-from cofferdam.bench.stockvm import Machine, StockVm, arguments
+from cofferdam.bench.stockvm import Machine, StockVm, arguments, words_for_tests
 from cofferdam.bench.transports import missing, transport_words
 from cofferdam.machine.cmdline import DOCKER_GUEST_PORT
 from cofferdam.profile import load_profile
@@ -26,12 +26,12 @@ def value(words: list[str], option: str) -> str:
     return words[words.index(option) + 1]
 
 
-def test_the_stock_debian_is_booted_with_the_words_of_the_image_that_it_is_compared_with() -> None:
-    ours = load_profile("debug").cmdline
-    assert {"norandmaps", "mitigations=off"} <= set(ours)
-    words = arguments(VM, replace(MACHINE, words=ours), keep=False)
-    assert set(ours) <= set(value(words, "-append").split())
-    assert not set(ours) & set(value(arguments(VM, replace(MACHINE, words=[]), keep=False), "-append").split())
+def test_the_stock_debian_gets_the_words_that_debug_has_beyond_default_and_none_that_hardens() -> None:
+    words = words_for_tests(["slab_nomerge", *load_profile("debug").cmdline], ["slab_nomerge", *load_profile("default").cmdline])
+    assert words == ["norandmaps", "mitigations=off"]
+    line = value(arguments(VM, replace(MACHINE, words=words), keep=False), "-append").split()
+    assert line[-2:] == words
+    assert not set(words) & set(value(arguments(VM, replace(MACHINE, words=[]), keep=False), "-append").split())
 
 
 def test_what_a_boot_writes_is_thrown_away_unless_it_is_the_first() -> None:
