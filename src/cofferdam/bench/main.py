@@ -35,7 +35,7 @@ from cofferdam.tools.tree import ToolsTree, ensure_tools
 
 INSTANCE = "bench"
 _BOOTS = 3
-"""Boots of each side that count, at most: one takes minutes where the processor is emulated."""
+"""Figures of each side that count, at most, where one takes minutes on an emulated processor: boots, and files by 9p."""
 _RUNC = ("usr/bin/runc", "usr/sbin/runc")
 
 
@@ -96,7 +96,7 @@ def _measure(
         with progress.stage("bench proxy"):
             pairs, figures = measure_proxy(client, IMAGE, runs, accelerator)
         with progress.stage("bench shares"):
-            shared = measure_shares(client, IMAGE, share, runs)
+            shared = measure_shares(client, IMAGE, share, runs, accelerator)
         with progress.stage("bench ports"):
             published = measure_ports(client, IMAGE, runs, accelerator)
         return [starts, *inside, *shared, *published, *pairs], figures
@@ -129,7 +129,7 @@ def _beside_debian(image: Image, machine: Machine, tools: ToolsTree, layer: Path
             pairs = measure_everyday(ours, stock_side(vm, machine), min(runs, _BOOTS), machine.accelerator)
         with progress.stage("bench 9p"):
             debian = replace(machine, kernel=stock.kernel, initrd=stock.initrd)
-            return pairs + measure_transports(vm, debian, runs, progress)
+            return pairs + measure_transports(vm, debian, min(runs, _BOOTS), progress)
 
 
 def _cpu() -> str:

@@ -55,7 +55,7 @@ def measure_transports(vm: StockVm, machine: Machine, runs: int, progress: Progr
         return []
     with _served(vm.directory, machine, progress) as words, vm.powered_on(machine, words):
         vm.client.shell(_MOUNTS)
-        return compare(vm.client, IMAGE, (_OURS, _PEER), NAMES, runs)
+        return compare(vm.client, IMAGE, (_OURS, _PEER), NAMES, runs, machine.accelerator)
 
 
 @contextmanager

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-TREE = 10_000
-"""Files of the large tree, in directories of 50."""
-
 SYSCALLS = """
 import os, time
 start = time.perf_counter()
@@ -58,7 +55,7 @@ for number in range(TREE):
 if os.spawnlp(os.P_WAIT, "tar", "tar", "-cf", "ARCHIVE", "-C", "DIR", "bench.tree"):
     raise SystemExit("tar has failed")
 """
-"""Not a measurement itself: a file of 64 MiB and a tree of small files in a directory, and ARCHIVE with that tree."""
+"""Not a measurement itself: a file of 64 MiB and a tree of TREE small files in a directory, and ARCHIVE with that tree."""
 
 READS = """
 import os, time
@@ -156,5 +153,5 @@ for _ in sys.stdin.buffer:
 
 
 def in_directory(script: str, directory: str) -> str:
-    """The script for one directory, with the tree's size."""
-    return script.replace("DIR", directory).replace("TREE", str(TREE))
+    """The script for one directory."""
+    return script.replace("DIR", directory)

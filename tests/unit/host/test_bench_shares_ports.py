@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam.bench import idle, portprobe, workloads
+from cofferdam.bench import idle, portprobe
 from cofferdam.bench.ports import answers, published_port, table
 from cofferdam.bench.proxy import scale
 from cofferdam.bench.shares import PREPARING, ROWS, script
@@ -24,18 +24,11 @@ from cofferdam.machine.hostos import wait_until
 
 
 def python(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-IS", "-c", script(text, str(directory / "work"), str(directory / "tar"))]
+    words = [sys.executable, "-IS", "-c", script(text, str(directory / "work"), FILES, str(directory / "tar"))]
     return subprocess.run(words, capture_output=True, text=True, timeout=300)
 
 
-FILES = 2000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def smaller_tree() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workloads, "TREE", FILES)
-        yield
+FILES = scale("tcg").files
 
 
 @pytest.fixture(scope="module")
