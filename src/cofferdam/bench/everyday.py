@@ -6,6 +6,7 @@ VM takes when it is left alone, and what a published port carries to the desktop
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from cofferdam.bench.image import IMAGE
 from cofferdam.bench.model import Pair, in_turn
 from cofferdam.bench.proxy import Row, Scale, scale
 from cofferdam.bench.stockvm import Machine, StockVm
+from cofferdam.errors import InstanceError
 from cofferdam.image.model import Image
 from cofferdam.machine import api
 from cofferdam.machine.channels import Address
@@ -127,7 +129,9 @@ def our_side(settings: BootSettings, image: Image, tools: ToolsTree, layer: Path
             vm.client.docker("import", str(layer), IMAGE)
         yield once
     finally:
-        api.remove(settings.name)
+        # what failed before must not be hidden by an instance that is not there
+        with contextlib.suppress(InstanceError):
+            api.remove(settings.name)
 
 
 def stock_side(vm: StockVm, machine: Machine) -> Side:
