@@ -85,7 +85,7 @@ def left_over(instance: Instance) -> set[str]:
         "qemu.log.old",
         "ports.json",
         "latest.json",
-        *("ports.lock", "keeper.log", "keeper.log.old"),
+        *("ports.lock", "keeper-start.lock", "keeper.log", "keeper.log.old"),
     }
     sockets = {path.name for path in instance.socket("qmp").parent.iterdir()}
     return ({path.name for path in instance.directory.iterdir()} - kept) | sockets
