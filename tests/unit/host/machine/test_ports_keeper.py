@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,6 +132,21 @@ def test_there_is_one_keeper(world):
     first = world.keeper_pid()
     assert ensure_keeper(world.instance) == []
     assert world.keeper_pid() == first
+
+
+def test_commands_that_find_it_gone_at_once_start_one(world):
+    """Each of them sees the ports: none takes away what the keeper of another has told."""
+    port = free_port()
+    world.docker.run(container("web", port))
+
+    def row(number: int) -> dict[str, object]:
+        time.sleep(number / 10)
+        return world.row()
+
+    with ThreadPoolExecutor(20) as pool:
+        rows = list(pool.map(row, range(20)))
+    assert [[each["host_port"] for each in row["ports"]] for row in rows] == [[port]] * 20
+    assert not world.instance.keeper_log.with_suffix(".log.old").exists(), "a second one was started"
 
 
 def test_it_ends_with_qemu(world):
