@@ -13,7 +13,8 @@ from cofferdam.machine.ports.published import Published, read
 from cofferdam.machine.ports.socketplace import is_live, require_free
 from cofferdam.run import spawn
 
-_SECONDS = 15.0
+# More than what one list of containers may take.
+_SECONDS = 60.0
 
 
 def ensure_keeper(instance: Instance) -> list[str]:

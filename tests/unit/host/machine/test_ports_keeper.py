@@ -179,6 +179,15 @@ def test_docker_may_restart(world):
     assert world.comes_to(f"tcp:127.0.0.1:{b}")
 
 
+def test_a_connection_that_is_lost_is_no_news(world):
+    port = free_port()
+    world.docker.run(container("web", port))
+    world.docker.drops = 1
+    assert ensure_keeper(world.instance) == []
+    row = world.row()
+    assert [each["host_port"] for each in row["ports"]] == [port] and "note" not in row
+
+
 def test_without_docker_nothing_changes_and_status_says_so(world):
     world.docker.close()
     assert ensure_keeper(world.instance) == []
