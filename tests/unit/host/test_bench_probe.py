@@ -62,7 +62,6 @@ class Handler(socketserver.StreamRequestHandler):
             if upgrade and self.rfile.readline() == b"\n":
                 self.wfile.write(frames(bytes(300_000), bytes(probe.MIB - 300_000)))
 
-
     def chunks(self) -> bytes:
         body = b""
         while size := int(self.rfile.readline(), 16):

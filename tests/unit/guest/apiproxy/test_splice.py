@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -30,22 +30,18 @@ class Line:
 
     def feed(self, size):
         def run():
-            try:
+            with suppress(OSError):
                 for _ in range(size // len(BLOCK)):
                     self.client.sendall(BLOCK)
                 self.client.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
 
         self.start(run)
 
     def drain(self):
         def run():
-            try:
+            with suppress(OSError):
                 while data := self.engine.recv(MIB):
                     self.received += data
-            except OSError:
-                pass
 
         self.start(run)
 
@@ -55,10 +51,8 @@ class Line:
 
     def close(self):
         for each in self.sockets:
-            try:
+            with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self.threads:
             thread.join(60)
         for each in self.sockets:
