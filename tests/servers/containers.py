@@ -32,6 +32,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(self.path)
         if "/events" in self.path:
             self._events()
+        elif self.server.drops:
+            self.server.drops -= 1
+            self.close_connection = True
         else:
             self._answer(200, self.server.document(self.path))
 
@@ -65,6 +68,9 @@ class DockerServer(socketserver.ThreadingTCPServer):
     Args:
         port: on 127.0.0.1; 0 takes a free one.
         smbios: directory of the guest's credentials.
+
+    Attributes:
+        drops: how many further lists end without an answer.
     """
 
     allow_reuse_address = True
@@ -73,6 +79,7 @@ class DockerServer(socketserver.ThreadingTCPServer):
     def __init__(self, port: int, smbios: Path) -> None:
         self.containers: list[dict[str, Any]] = []
         self.requests: list[str] = []
+        self.drops = 0
         self.connections: list[ssl.SSLSocket] = []
         self.news, self.happened, self.ended = threading.Condition(), 0, False
         self._tls = self._context(smbios)

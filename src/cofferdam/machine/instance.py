@@ -104,6 +104,7 @@ class Instance:
         self.life = FileLock(self.directory / "life.lock")
         self.claim_lock = FileLock(self.directory / "claim.lock")
         self.keeper_lock = FileLock(self.directory / "ports.lock")
+        self.keeper_start = FileLock(self.directory / "keeper-start.lock")
         self.keeper_log = self.directory / "keeper.log"
         self.published = self.directory / "published.json"
         self.shares_log = self.directory / "shares.log"

@@ -31,7 +31,7 @@ RANGE = 65536
 _ARCHIVE = ".tar"
 _ORDERLY = ("guest", "button")
 _TIMEOUT = 420.0
-_SMALL = {"memory": 1024, "data_disk": 2 * 2**30}
+_SMALL = {"memory": "1G", "data_disk": "2G"}
 
 
 class BootProof(BaseModel):

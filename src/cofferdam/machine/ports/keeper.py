@@ -29,6 +29,8 @@ from cofferdam.machine.qmp import connected
 
 RETRY_SECONDS = 5.0
 SETTLE_SECONDS = 0.3
+# A connection that has been kept may have been closed meanwhile, which says nothing about Docker.
+_TRIES = 2
 # The keeper of the machine before may be on its way out.
 _LOCK_SECONDS = 5.0
 
@@ -96,12 +98,16 @@ class Keeper:
 
     async def _reconcile(self) -> str:
         """One round; why Docker did not tell what it runs, if so: then everything stays as it is."""
-        try:
-            found = wanted(await asyncio.to_thread(self._containers.running))
-        except Unreachable as error:
-            return f"Docker does not say what it runs ({type(error).__name__})"
-        await self._ledger.reconcile(found)
-        return ""
+        problem = ""
+        for _ in range(_TRIES):
+            try:
+                found = wanted(await asyncio.to_thread(self._containers.running))
+            except Unreachable as error:
+                problem = f"Docker does not say what it runs ({type(error).__name__})"
+                continue
+            await self._ledger.reconcile(found)
+            return ""
+        return problem
 
     def _show(self, content: Published) -> None:
         if self._socket:

@@ -13,17 +13,33 @@ from cofferdam.machine.ports.published import Published, read
 from cofferdam.machine.ports.socketplace import is_live, require_free
 from cofferdam.run import spawn
 
-_SECONDS = 15.0
+# More than what one list of containers may take.
+_SECONDS = 60.0
 
 
 def ensure_keeper(instance: Instance) -> list[str]:
     """Start the keeper of a running instance unless it is there, and wait for its first look at Docker.
 
+    One command at a time: a second would take away what the first one's keeper has just told.
+
     Returns:
         Notes: that it is not at work, or nothing.
     """
     record = instance.record
-    if record is None or not record.keeper_qmp or instance.keeper_lock.held_by_another():
+    if record is None or not record.keeper_qmp or _at_work(instance):
+        return []
+    if not instance.keeper_start.acquire(_SECONDS):
+        return [_not_at_work(instance)]
+    with instance.keeper_start.holding():
+        return _start(instance)
+
+
+def _at_work(instance: Instance) -> bool:
+    return instance.keeper_lock.held_by_another() and instance.published.exists()
+
+
+def _start(instance: Instance) -> list[str]:
+    if _at_work(instance):
         return []
     instance.published.unlink(missing_ok=True)
     if instance.keeper_log.exists():
@@ -38,7 +54,11 @@ def ensure_keeper(instance: Instance) -> list[str]:
     wait_until(lambda: instance.published.exists() or process.poll() is not None, _SECONDS)
     if instance.published.exists():
         return []
-    return [f"published ports do not appear on the desktop: their keeper is not at work yet, see {instance.keeper_log}"]
+    return [_not_at_work(instance)]
+
+
+def _not_at_work(instance: Instance) -> str:
+    return f"published ports do not appear on the desktop: their keeper is not at work yet, see {instance.keeper_log}"
 
 
 def await_free(path: Path, instance: Instance) -> None:

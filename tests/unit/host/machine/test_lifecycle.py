@@ -86,7 +86,7 @@ def left_over(instance: Instance) -> set[str]:
         "console.log.old",
         "qemu.log.old",
         "ports.json",
-        *("latest.json", "images.json", "ports.lock", "keeper.log", "keeper.log.old"),
+        *("latest.json", "images.json", "ports.lock", "keeper-start.lock", "keeper.log", "keeper.log.old"),
     }
     sockets = {path.name for path in instance.socket("qmp").parent.iterdir()}
     return ({path.name for path in instance.directory.iterdir()} - kept) | sockets

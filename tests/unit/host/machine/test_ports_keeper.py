@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -133,6 +134,21 @@ def test_there_is_one_keeper(world):
     assert world.keeper_pid() == first
 
 
+def test_commands_that_find_it_gone_at_once_start_one(world):
+    """Each of them sees the ports: none takes away what the keeper of another has told."""
+    port = free_port()
+    world.docker.run(container("web", port))
+
+    def row(number: int) -> dict[str, object]:
+        time.sleep(number / 10)
+        return world.row()
+
+    with ThreadPoolExecutor(20) as pool:
+        rows = list(pool.map(row, range(20)))
+    assert [[each["host_port"] for each in row["ports"]] for row in rows] == [[port]] * 20
+    assert not world.instance.keeper_log.with_suffix(".log.old").exists(), "a second one was started"
+
+
 def test_it_ends_with_qemu(world):
     ensure_keeper(world.instance)
     assert wait_until(lambda: world.docker.lists() > 1, PATIENCE), "from here on it only waits"
@@ -161,6 +177,15 @@ def test_docker_may_restart(world):
     assert wait_until(lambda: any("/events" in path for path in world.docker.requests), PATIENCE)
     world.docker.run(container("web", b))
     assert world.comes_to(f"tcp:127.0.0.1:{b}")
+
+
+def test_a_connection_that_is_lost_is_no_news(world):
+    port = free_port()
+    world.docker.run(container("web", port))
+    world.docker.drops = 1
+    assert ensure_keeper(world.instance) == []
+    row = world.row()
+    assert [each["host_port"] for each in row["ports"]] == [port] and "note" not in row
 
 
 def test_without_docker_nothing_changes_and_status_says_so(world):
