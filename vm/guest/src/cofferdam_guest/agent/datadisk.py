@@ -1,4 +1,4 @@
-"""The data disk: made on first boot, opened, checked, mounted on /var, grown then and later. A disk with anything else on it is refused.
+"""The data disk: made on first boot, checked, mounted on /var, grown then and later. A disk with anything else on it is refused.
 
 The disk is untrusted input: it is recognised by its own superblock, never formatted unless it is blank, and mounted without
 device nodes and setuid programs.

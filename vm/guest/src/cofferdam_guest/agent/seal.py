@@ -1,9 +1,9 @@
 """The encryption of the data disk: made on the first boot with a TPM, opened by it on later ones; a disk that is encrypted is
 never written over.
 
-The key is sealed to what firmware says of Secure Boot (PCR 7) and to a signature over what the stub measured of the image (PCR 11).
-The signature and its public key lie on the boot disk, where anybody could write them: the key's hash stands on the signed command
-line, which is measured itself, and a signature is worth what its key is.
+The key is sealed to what firmware says of Secure Boot (PCR 7) and to a signature over what the stub measured of the image (PCR
+11). The signature and its public key lie on the boot disk, where anybody could write them: the key's hash stands on the signed
+command line, which is measured itself, and a signature is worth what its key is.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ CRYPTSETUP, ENROLL = "/usr/sbin/cryptsetup", "/usr/bin/systemd-cryptenroll"
 _FIRST = 4096
 _LARGEST_PART = 64 * 2**10
 # A random key of 256 bits gains nothing by being stretched.
-_FORMAT = ("--type", "luks2", "--cipher", "aes-xts-plain64", "--key-size", "512", "--sector-size", "4096", "--hash", "sha256")
-_UNSTRETCHED = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+_FORMAT = ("--type", "luks2", "--label", seal.MAKING, "--cipher", "aes-xts-plain64", "--key-size", "512", "--sector-size", "4096")
+_UNSTRETCHED = ("--hash", "sha256", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
 _OPEN = ("open", "--type", "luks2", "--allow-discards")
 _TOKEN = ("--token-only", "--token-type", "systemd-tpm2")
 _RECOVER = "`inv boot --tpm --recovery-key FILE` opens it by its recovery key and seals it anew"
@@ -137,7 +137,7 @@ def _make(device: str, format_inside: Callable[[str], None]) -> None:
             size = disk.seek(0, os.SEEK_END)
         with open(os.open(DRAFT, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "r+b") as draft:
             draft.truncate(size)
-            call(CRYPTSETUP, "luksFormat", "--batch-mode", *_FORMAT, *_UNSTRETCHED, "--label", seal.MAKING, "--key-file", KEY, DRAFT)
+            call(CRYPTSETUP, "luksFormat", "--batch-mode", *_FORMAT, *_UNSTRETCHED, "--key-file", KEY, DRAFT)
             _enroll(DRAFT)
             _copy(draft.fileno(), device)
     except OSError as error:
@@ -175,8 +175,8 @@ def _open(device: str) -> None:
         return
     except DiskError as error:
         if not os.path.exists(KEY):
-            text = "the TPM does not open the data disk: the image, the key that signed it, or the TPM is another one; nothing was"
-            raise DiskError(f"{text} written. Boot what sealed it, or {_RECOVER} ({error})") from error
+            text = "the TPM does not open the data disk: the image, the key that signed it, or the TPM is another one"
+            raise DiskError(f"{text}; nothing was written. Boot what sealed it, or {_RECOVER} ({error})") from error
     try:
         call(CRYPTSETUP, *_OPEN, "--key-file", KEY, device, NAME)
     except DiskError as error:
