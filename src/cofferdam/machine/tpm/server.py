@@ -48,7 +48,7 @@ def server_arguments(words: Sequence[str], fd: int) -> list[str]:
     """
     # A path could hold a comma, which swtpm takes for the next option.
     state = ["--tpmstate", "dir=.,mode=0600"]
-    return [*words, "socket", "--tpm2", *state, "--ctrl", f"type=unixio,fd={fd}", "--terminate", "--log", "fd=2,level=1"]
+    return [*words, "socket", "--tpm2", *state, "--ctrl", f"type=unixio,fd={fd}", "--terminate"]
 
 
 @contextmanager
