@@ -133,8 +133,9 @@ def test_the_recovery_key_opens_it_and_it_is_sealed_anew(machine):
     machine.write("key", b"k")
     machine.failing = ("open",)
     assert machine.unlock() == seal.MAPPED
-    assert machine.verbs == ["open", "open", "systemd-cryptenroll"]
-    assert "--token-only" not in machine.ran[1] and "--wipe-slot=tpm2" in machine.ran[2]
+    assert machine.verbs == ["open", "open", "systemd-cryptenroll", "systemd-cryptenroll"]
+    assert "--token-only" not in machine.ran[1] and machine.ran[2][1:] == ("--wipe-slot=tpm2", machine.device)
+    assert "--tpm2-pcrs=7" in machine.ran[3]
 
 
 @pytest.mark.parametrize("label", ["", "somebody's", "cofferdam-data9", "cofferdam-data"])

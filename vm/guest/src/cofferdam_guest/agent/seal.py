@@ -151,9 +151,9 @@ def _make(device: str, format_inside: Callable[[str], None]) -> None:
     call(CRYPTSETUP, "config", "--label", dataformat.label(dataformat.FORMAT), device)
 
 
-def _enroll(path: str, *more: str) -> None:
+def _enroll(path: str) -> None:
     policy = ["--tpm2-pcrs=7", "--tpm2-public-key-pcrs=11", f"--tpm2-public-key={PUBLIC_KEY}", f"--tpm2-signature={SIGNATURE}"]
-    call(ENROLL, f"--unlock-key-file={KEY}", f"--tpm2-device={TPM}", *policy, "--tpm2-pcrlock=", *more, path)
+    call(ENROLL, f"--unlock-key-file={KEY}", f"--tpm2-device={TPM}", *policy, "--tpm2-pcrlock=", path)
 
 
 def _copy(draft: int, device: str) -> None:
@@ -181,7 +181,9 @@ def _open(device: str) -> None:
         call(CRYPTSETUP, *_OPEN, "--key-file", KEY, device, NAME)
     except DiskError as error:
         raise DiskError(f"the recovery key does not open the data disk; nothing was written ({error})") from error
-    _enroll(device, "--wipe-slot=tpm2")
+    # Before and not with it: the policy is the same on another TPM, and what is sealed under it already is not sealed again.
+    call(ENROLL, "--wipe-slot=tpm2", device)
+    _enroll(device)
 
 
 def enlarge(device: str) -> str:
