@@ -46,8 +46,9 @@ def tool(*words: str) -> subprocess.CompletedProcess[str]:
         pytest.param(("-m", "ruff", "check", "."), id="ruff"),
         pytest.param(("-m", "ruff", "format", "--check", "."), id="format"),
         pytest.param(("-m", "mypy"), id="mypy"),
-        pytest.param(("-m", "mypy", "--platform", "win32", *PORTABLE), id="mypy-windows"),
-        pytest.param(("-m", "mypy", "--platform", "darwin", *PORTABLE), id="mypy-macos"),
+        # Side by side on one cache, each would read what another system has.
+        pytest.param(("-m", "mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32", *PORTABLE), id="mypy-windows"),
+        pytest.param(("-m", "mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin", *PORTABLE), id="mypy-macos"),
     ],
 )
 def test_linter_finds_nothing(words):

@@ -22,6 +22,7 @@ from typing import Any
 
 MIB = 1 << 20
 _CHUNK = 256 * 1024
+_GO_CHUNK = 32 * 1024
 _TIMEOUT = 300.0
 _SETTLE = 2.0
 _ACCOUNTS = Path("/sys/fs/cgroup/system.slice")
@@ -39,11 +40,19 @@ class Door:
 
     def send(self, method: str, target: str, body: bytes = b"", **fields: str) -> None:
         """Send a request; a body is JSON unless `Content_Type` says otherwise."""
-        named = {"Host": "docker", "Content_Type": "application/json", "Content_Length": str(len(body)), **fields}
-        lines = [f"{name.replace('_', '-')}: {value}" for name, value in named.items()]
-        self.socket.sendall("\r\n".join([f"{method} /v1.45{target} HTTP/1.1", *lines, "", ""]).encode())
+        self._begin(method, target, Content_Length=str(len(body)), **fields)
         if body:
             self.socket.sendall(body)
+
+    def send_chunks(self, method: str, target: str, body: bytes, **fields: str) -> None:
+        """Send a request whose body has no length, in chunks as the docker program sends them: 32 KiB, three writes each."""
+        self._begin(method, target, Transfer_Encoding="chunked", **fields)
+        view = memoryview(body)
+        for at in range(0, len(body), _GO_CHUNK):
+            piece = view[at : at + _GO_CHUNK]
+            for part in (b"%x\r\n" % len(piece), piece, b"\r\n"):
+                self.socket.sendall(part)
+        self.socket.sendall(b"0\r\n\r\n")
 
     def head(self) -> tuple[int, dict[str, str]]:
         """Status and fields of the answer."""
@@ -76,6 +85,11 @@ class Door:
         """Leave."""
         self.file.close()
         self.socket.close()
+
+    def _begin(self, method: str, target: str, **fields: str) -> None:
+        named = {"Host": "docker", "Content_Type": "application/json", **fields}
+        lines = [f"{name.replace('_', '-')}: {value}" for name, value in named.items()]
+        self.socket.sendall("\r\n".join([f"{method} /v1.45{target} HTTP/1.1", *lines, "", ""]).encode())
 
     def _line(self) -> str:
         line = self.file.readline()
@@ -155,10 +169,11 @@ def attach(path: str, container: str, size: str) -> float:
         return int(size) / (time.perf_counter() - begun)
 
 
-def load(path: str, size: str) -> float:
-    """MiB a second of loading an image of one layer, which is removed again."""
+def load(path: str, size: str, framing: str) -> float:
+    """MiB a second of loading an image of one layer, which is removed again; sent `counted`, with its length, or `chunked`."""
     archive = image_archive(int(size))
-    return _timed_stream(path, "/images/load?quiet=1", archive, "/images/cofferdam-bench/load:latest?force=1")
+    remove = "/images/cofferdam-bench/load:latest?force=1"
+    return _timed_stream(path, "/images/load?quiet=1", archive, remove, chunked=framing == "chunked")
 
 
 def context(path: str, size: str) -> float:
@@ -167,10 +182,13 @@ def context(path: str, size: str) -> float:
     return _timed_stream(path, "/build?nocache=1&t=cofferdam-bench/build:latest", archive, "/images/cofferdam-bench/build:latest")
 
 
-def _timed_stream(path: str, target: str, archive: bytes, remove: str) -> float:
-    begun = time.perf_counter()
-    said = ask(path, "POST", target, archive, Content_Type="application/x-tar")
-    took = time.perf_counter() - begun
+def _timed_stream(path: str, target: str, archive: bytes, remove: str, *, chunked: bool = False) -> float:
+    with closing(Door(path)) as door:
+        begun = time.perf_counter()
+        send = door.send_chunks if chunked else door.send
+        send("POST", target, archive, Content_Type="application/x-tar")
+        said = door.answer()
+        took = time.perf_counter() - begun
     if b'"errorDetail"' in said:
         raise ValueError(said.decode(errors="replace"))
     ask(path, "DELETE", remove)

@@ -11,7 +11,7 @@ from pathlib import Path
 from cofferdam.cache import Stage, digest, file_digest, remove_tree
 from cofferdam.errors import BuildError, UsageError
 from cofferdam.image.measured import make_seal
-from cofferdam.image.model import KERNEL, ROOT, SSH_HOST_KEY, SSH_KEY, Image, Manifest
+from cofferdam.image.model import KERNEL, MANIFEST, ROOT, SSH_HOST_KEY, SSH_KEY, Image, Manifest, require_kernel
 from cofferdam.image.partitions import make_disk
 from cofferdam.image.signing import Signer, load_signer
 from cofferdam.image.unified import make_unified
@@ -101,18 +101,22 @@ def make_artefact(
 
     Raises:
         UsageError: an unknown format, or a key for a format in which nothing is signed.
-        BuildError: the image is one of an earlier version without a verified root, or a tool failed.
+        BuildError: the image is one of an earlier version without a verified root, its kernel is not that of its manifest, or a
+            tool failed.
     """
     require_format(format)
     if format == DIRECT:
         if signer is not None:
             raise UsageError(_UNSIGNED, hint=_SIGNED)
-        return _artefact(image, format, progress, _direct_maker(image), {}, None)
+        require_kernel(image)
+        return _artefact(image, format, progress, _direct_maker(image), _unnamed(image), None)
     if image.verity is None:
         raise BuildError(
             f"{image.directory} has no verified root: it is of an earlier version",
             hint=f"Run `inv build-vm --profile {image.profile} --format {format}`.",
         )
+    # Or a signature would say that it is.
+    require_kernel(image)
     tools = ensure_image_tools(progress, pinned)
     inputs = {"tools": tools.key, **({"signer": signer.identity} if signer is not None else {})}
     raw = _artefact(image, RAW, progress, _raw_maker(image, signer, tools), inputs, tools)
@@ -126,6 +130,9 @@ def _artefact(
     manifest = Manifest.model_validate_json(image.manifest.read_bytes())
 
     def make_all(work: Path, log: Path) -> None:
+        if image.ssh_key is not None:
+            # The root of a profile with ssh holds its server's key: nobody else comes near, not even to what is half made.
+            work.chmod(0o700)
         make(work, log)
         (work / CONTENT).write_text(content_of(manifest), encoding="ascii")
         if tools is not None and (contents := tools.contents) is not None:
@@ -146,15 +153,27 @@ def artefact_file(profile: str, format: str) -> str:
     return f"cofferdam-{profile}{_SUFFIXES[format]}"
 
 
+def _packed(image: Image) -> list[Path]:
+    """The files of a direct boot."""
+    return [path for path in sorted(image.directory.iterdir()) if path.is_file() and path.name not in _SECRETS]
+
+
+def _unnamed(image: Image) -> dict[str, str]:
+    """Checksums of those that the manifest does not name: lists of packages, made anew, may differ."""
+    named = Manifest.model_validate_json(image.manifest.read_bytes()).files
+    return {f"file {path.name}": file_digest(path) for path in _packed(image) if path.name not in (MANIFEST, *named)}
+
+
 def _direct_maker(image: Image) -> Maker:
     def make(work: Path, _: Path) -> None:
-        with tarfile.open(work / artefact_file(image.profile, DIRECT), "w:", format=tarfile.USTAR_FORMAT) as sink:
-            for path in sorted(image.directory.iterdir()):
-                if path.is_file() and path.name not in _SECRETS:
-                    member = tarfile.TarInfo(path.name)
-                    member.size, member.mode, member.uname, member.gname = path.stat().st_size, 0o644, "root", "root"
-                    with path.open("rb") as source:
-                        sink.addfile(member, source)
+        target = work / artefact_file(image.profile, DIRECT)
+        with tarfile.open(target, "w:", format=tarfile.USTAR_FORMAT) as sink:
+            for path in _packed(image):
+                member = tarfile.TarInfo(path.name)
+                member.size, member.mode, member.uname, member.gname = path.stat().st_size, 0o644, "root", "root"
+                with path.open("rb") as source:
+                    sink.addfile(member, source)
+        _finish(target, target, image)
 
     return make
 
@@ -189,5 +208,4 @@ def _converter(image: Image, format: str, source: Path, tools: ToolsTree) -> Mak
 
 def _finish(made: Path, target: Path, image: Image) -> None:
     made.rename(target)
-    # The root of a profile with ssh holds its server's key.
     target.chmod(0o600 if image.ssh_key is not None else 0o644)

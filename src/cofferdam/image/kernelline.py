@@ -30,8 +30,9 @@ def kernel_command_line(image_words: Sequence[str]) -> str:
 
 
 def sealed_command_line(image_words: Sequence[str]) -> str:
-    """The command line of a unified kernel image: the kernel takes nothing as its own that firmware or boot menu append.
+    """The command line of a unified kernel image: what firmware or boot menu append is no parameter of the kernel.
 
-    What follows `--` goes to the first process, and systemd-stub appends what SMBIOS says, signed image or not.
+    What follows `--` goes to the first process, and systemd-stub appends what SMBIOS says, signed image or not. The kernel's
+    early code for x86 does not know `--`: the few words that it looks up itself (`nokaslr`, `clearcpuid=`) count anywhere.
     """
     return f"{kernel_command_line(image_words)} --"

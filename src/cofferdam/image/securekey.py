@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import ExitStack
 from pathlib import Path
 
 from cryptography import x509
@@ -32,18 +33,25 @@ def new_secure_boot_key(directory: Path) -> list[Path]:
         The files: key and certificate, both PEM.
 
     Raises:
-        UsageError: one of the files is there already, or cannot be written.
+        UsageError: one of the files is there already, or cannot be written; then neither is left behind.
     """
     files = [directory / KEY, directory / CERTIFICATE]
     if there := [path for path in files if path.exists() or path.is_symlink()]:
         raise UsageError(f"{there[0]} is there already", hint="Keys are never replaced: name an empty directory.")
     key = generate_private_key(65537, _BITS)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(files[0], key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        files[1].write_bytes(_certificate(key).public_bytes(Encoding.PEM))
+        # A key without its certificate would stand in the next one's way.
+        with ExitStack() as undo:
+            write_private(files[0], private)
+            undo.callback(files[0].unlink)
+            write_private(files[1], _certificate(key).public_bytes(Encoding.PEM))
+            files[1].chmod(0o644)
+            undo.pop_all()
     except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}", hint="Name a directory that you can write.") from error
+        place = error.filename or directory
+        raise UsageError(f"{place}: {error.strerror}", hint="Name a directory that you can write.") from error
     return files
 
 

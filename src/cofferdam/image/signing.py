@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -26,6 +27,7 @@ _CLIENT = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so"
 
 _CLOCK = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 _PIN_FILE = re.compile(r"(?<=[?&])pin-source=(?:file:)?([^&]+)")
+_PIN_VALUE = re.compile(r"[;?&]pin-value=")
 _SIZES = (2048, 3072, 4096)
 _MAKE = "`inv keys.new --secure-boot DIR` makes a key and its certificate."
 
@@ -105,10 +107,25 @@ def load_signer(key: str, certificate: str = "") -> Signer:
     found = read_certificate(Path(certificate))
     identity = found.fingerprint(SHA256()).hex()
     if key.startswith(_TOKEN):
+        _require_pin(key)
         return Signer(key, Path(certificate), identity, _server())
     if _read_key(Path(key)).public_key() != found.public_key():
         raise UsageError(f"{certificate} is not the certificate of {key}", hint=_MAKE)
     return Signer(key, Path(certificate), identity)
+
+
+def _require_pin(uri: str) -> None:
+    """Refuse a PIN that others could read, or that is not where the URI says.
+
+    Raises:
+        UsageError: it is in the URI, which every user sees among this machine's processes, or its file is not there.
+    """
+    hint = "Write the PIN into a file that you alone can read, and name it: pin-source=file:/path/of/pin."
+    if _PIN_VALUE.search(uri):
+        raise UsageError("a PKCS#11 URI with pin-value shows the PIN to every user of this machine", hint=hint)
+    pin = _PIN_FILE.search(uri)
+    if pin and not Path(unquote(pin[1])).is_file():
+        raise UsageError(f"pin-source of the PKCS#11 URI: {unquote(pin[1])} is not a file", hint=hint)
 
 
 def _server() -> Path:
@@ -133,9 +150,9 @@ def read_certificate(path: Path) -> x509.Certificate:
     """
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is not a certificate in PEM: {error}", hint=_MAKE) from error
-    public = found.public_key()
+        public = found.public_key()
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{path} is not an RSA certificate in PEM: {error}", hint=_MAKE) from error
     if not isinstance(public, RSAPublicKey) or public.key_size not in _SIZES:
         raise UsageError(f"{path}: firmware takes RSA certificates of 2048 to 4096 bits", hint=_MAKE)
     return found
@@ -146,8 +163,8 @@ def _read_key(path: Path) -> RSAPrivateKey:
         found = load_pem_private_key(path.read_bytes(), None)
     except TypeError as error:
         raise UsageError(f"{path} is encrypted", hint="Sign with a plain key, or with one on a token (pkcs11:…).") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is not a private key in PEM: {error}", hint=_MAKE) from error
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{path} is not an RSA key in PEM: {error}", hint=_MAKE) from error
     if not isinstance(found, RSAPrivateKey):
         raise UsageError(f"{path} is not an RSA key", hint=_MAKE)
     return found

@@ -90,7 +90,7 @@ def boot_disk(settings: BootSettings, image: object, progress: Progress) -> Boot
         BuildError: it cannot be made.
     """
     check_options(settings)
-    if settings.format == "direct" and not settings.secure_boot:
+    if settings.format == "direct" and not (settings.secure_boot or settings.certificate):
         return None
     if host_system() != "linux":
         message = f"--format {settings.format}: disks are made, and booted by firmware, on Linux only"

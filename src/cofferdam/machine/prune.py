@@ -36,6 +36,7 @@ from cofferdam.profile import Profile, load_profile, profile_names
 from cofferdam.progress import Progress
 from cofferdam.rootfs.base import build_base
 from cofferdam.rootfs.build import build_root
+from cofferdam.tools.lock import IMAGE_TOOLS, LOCKS, TOOLS, Lock, Pinned
 from cofferdam.tools.tree import ToolsTree, ensure_image_tools, ensure_tools
 
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -138,7 +139,16 @@ def current_stages() -> set[Path]:
             for look in (_look_for_tools, _look_for_image_tools, _look_for_root, _look_for_kernel):
                 with suppress(NotCachedError):
                     look(profile)
+        for tree, ensure in ((TOOLS, ensure_tools), (IMAGE_TOOLS, ensure_image_tools)):
+            if (locked := _locked(tree)) is not None:
+                with suppress(NotCachedError):
+                    ensure(Progress(quiet=True), locked)
     return {path.resolve() for path in asked}
+
+
+def _locked(tree: str) -> Pinned | None:
+    """What builds from the lock, releases above all, make a tree from; none when nothing is locked."""
+    return Lock(LOCKS).pinned(tree) if (LOCKS / f"{tree}.json").exists() else None
 
 
 def _sources(profile: Profile) -> set[Path]:

@@ -153,18 +153,19 @@ def update(
         CofferdamError: something is missing for a boot; nothing was changed.
         UpdateUndoneError: the new image did not work.
     """
-    instance = Instance(name)
-    kept, new = read_kept(instance), reference(image)
-    current = _current(instance, kept)
-    if not something_to_do(current, new, allow_downgrade=allow_downgrade):
+    instance, new = Instance(name), reference(image)
+    current = _judged(instance, image, allow_downgrade=allow_downgrade)
+    if current == new:
         return Outcome(name, current, current)
-    refuse_newer(instance.data_disk, image.data_format, new.label)
-    current.open()  # without it there would be no way back
     settings = latest(instance).model_copy(update={"profile": image.profile})
     prepared = prepare(settings, image, progress)
     with instance.claim("update"):
         instance.want_stop(False)
         recover(instance)
+        # Another command may have come in between; from here on none can.
+        current = _judged(instance, image, allow_downgrade=allow_downgrade)
+        if current == new:
+            return Outcome(name, current, current)
         work = Work(instance, settings, prepared, image, read_kept(instance), progress, snapshot)
         work.ran = instance.settled_state() in _UP
         _run(work, after)
@@ -222,6 +223,16 @@ def _settled(instance: Instance, kept: Kept) -> list[str]:
     write_kept(instance, kept.rolled_back(reason))
     former = kept.current.label if kept.current else "the former image"
     return [f"the update to {label} was interrupted and is undone ({reason}): {former} is booted, as before"]
+
+
+def _judged(instance: Instance, image: Image, *, allow_downgrade: bool) -> ImageRef:
+    """The image that is booted; the new one itself when there is nothing to do."""
+    current, new = _current(instance, read_kept(instance)), reference(image)
+    if not something_to_do(current, new, allow_downgrade=allow_downgrade):
+        return new
+    refuse_newer(instance.data_disk, image.data_format, new.label)
+    current.open()  # without it there would be no way back
+    return current
 
 
 def _current(instance: Instance, kept: Kept) -> ImageRef:

@@ -156,7 +156,8 @@ class Client:
         """One request, done again with a login when one is asked for."""
         url = where if "://" in where else self.reference.base + where
         answer = self._send(method, url, headers, options)
-        if answer.status_code == requests.codes.unauthorized:
+        # Whoever else was asked, by a redirect or for an upload, may not say where the login is sent.
+        if answer.status_code == requests.codes.unauthorized and self._is_registry(answer.url):
             self._authorization = self._login(answer.headers.get("WWW-Authenticate", ""))
             again()
             answer = self._send(method, url, headers, options)
@@ -166,13 +167,17 @@ class Client:
 
     def _send(self, method: str, url: str, headers: dict[str, str] | None, options: dict[str, Any]) -> requests.Response:
         fields = dict(headers or {})
-        # An upload may be led to another host, which the login is not for.
-        if self._authorization and urlsplit(url).netloc == self.reference.host:
+        # An upload may be led to another host, or out of https, which the login is not for.
+        if self._authorization and self._is_registry(url):
             fields["Authorization"] = self._authorization
         try:
             return self._session.request(method, url, headers=fields, timeout=_TIMEOUT, **options)
         except requests.RequestException as error:
             raise self._unreachable(error) from error
+
+    def _is_registry(self, url: str) -> bool:
+        """Whether an address is of the registry itself, by the protocol that it is spoken to."""
+        return urlsplit(url)[:2] == urlsplit(self.reference.base)[:2]
 
     def _login(self, challenge: str) -> str:
         """The header that answers a challenge: that of a login, or of a token that a login or nobody is given."""

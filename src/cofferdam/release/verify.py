@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,16 +48,26 @@ class _Folder:
 
     path: Path
     key: Path
+    read: dict[str, str] = field(default_factory=dict)
     sums: Mapping[str, str] = field(default_factory=dict)
     manifest: ReleaseManifest | None = None
 
     def text(self, name: str) -> str:
+        """A file, read once: what is signed, summed and believed is the same, whoever changes the file meanwhile."""
+        if name not in self.read:
+            self.read[name] = self._read(name)
+        return self.read[name]
+
+    def _read(self, name: str) -> str:
         path = self.path / name
         if path.is_symlink() or not path.is_file():
             raise FolderError(f"{name} is missing")
         if path.stat().st_size > _LARGEST:
             raise FolderError(f"{name} is too large")
-        return path.read_bytes().decode("utf-8")
+        data = path.read_bytes()
+        if name in self.sums and sha256(data).hexdigest() != self.sums[name]:
+            raise FolderError(f"{name} is not the file that was released")
+        return data.decode("utf-8")
 
     def known(self) -> ReleaseManifest:
         if self.manifest is None:
@@ -74,10 +85,7 @@ def verify(folder: Path, key: Path | None = None) -> list[Check]:
     Raises:
         NotVerifiedError: it is no directory.
     """
-    if not folder.is_dir():
-        raise NotVerifiedError(f"{folder} is not a directory", hint="Name the folder of a release.")
-    state = _Folder(folder, key or DEFAULT_KEY)
-    return [_checked(name, look, state) for name, look in _CHECKS]
+    return _verified(folder, key)[0]
 
 
 def trusted(folder: Path, key: Path | None = None) -> ReleaseManifest:
@@ -86,10 +94,20 @@ def trusted(folder: Path, key: Path | None = None) -> ReleaseManifest:
     Raises:
         NotVerifiedError: it is not; the message says why.
     """
-    if wrong := [each for each in verify(folder, key) if not each.ok]:
+    checks, manifest = _verified(folder, key)
+    if wrong := [each for each in checks if not each.ok]:
         lines = "\n".join(f"{each.name}: {each.found}" for each in wrong)
         raise NotVerifiedError(f"{folder} cannot be trusted:\n{lines}", hint="Do not use it; download it again.")
-    return ReleaseManifest.model_validate_json((folder / MANIFEST).read_bytes())
+    assert manifest is not None
+    return manifest
+
+
+def _verified(folder: Path, key: Path | None) -> tuple[list[Check], ReleaseManifest | None]:
+    """Every check, and the manifest that they were made with."""
+    if not folder.is_dir():
+        raise NotVerifiedError(f"{folder} is not a directory", hint="Name the folder of a release.")
+    state = _Folder(folder, key or DEFAULT_KEY)
+    return [_checked(name, look, state) for name, look in _CHECKS], state.manifest
 
 
 def _checked(name: str, look: Callable[[_Folder], str], state: _Folder) -> Check:
@@ -122,7 +140,7 @@ def _manifest(state: _Folder) -> str:
     sizes = [each.name for each in manifest.artefacts if _size(state.path / each.name) != each.size]
     others = {name for name in state.sums if not name.startswith(f"{PACKAGES}/")} - {*named, MANIFEST, PROVENANCE}
     _require(f"{name} has another name than its kind gives, or stands there twice" for name in manifest.misnamed())
-    _require(f"{name} is not the one in {SUMS}" for name, sha256 in named.items() if state.sums.get(name) != sha256)
+    _require(f"{name} is not the one in {SUMS}" for name, expected in named.items() if state.sums.get(name) != expected)
     _require(f"{name} has another size" for name in sizes)
     _require(f"{name} is not in {MANIFEST}" for name in sorted(others))
     return f"version {manifest.version}, {len(manifest.artefacts)} artefacts"
@@ -131,7 +149,7 @@ def _manifest(state: _Folder) -> str:
 def _provenance(state: _Folder) -> str:
     statement, manifest = Statement.model_validate_json(state.text(PROVENANCE)), state.known()
     expected = {*manifest.files(), MANIFEST}
-    if statement.subjects() != {name: sha256 for name, sha256 in state.sums.items() if name in expected}:
+    if statement.subjects() != {name: value for name, value in state.sums.items() if name in expected}:
         raise FolderError(f"its subjects are not what {SUMS} says")
     if statement.commit() != manifest.commit:
         raise FolderError(f"it names the commit {statement.commit()}, {MANIFEST} names {manifest.commit}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def ssh_entries(host: KeyPair, user: KeyPair) -> list[Entry]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that nobody but its owner could ever read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as sink:
+    """Write a file that nobody but its owner could ever read, whole or not at all.
+
+    Raises:
+        OSError: it is there already, or cannot be written.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as sink, ExitStack() as undo:
+        undo.callback(path.unlink)
         sink.write(data)
+        sink.flush()
+        undo.pop_all()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 import tarfile
 import uuid
+from dataclasses import replace
 
 import pytest
 
+from cofferdam.cache import only_cached
 from cofferdam.errors import BuildError, UsageError
 from cofferdam.image.formats import FORMATS, artefact_file, chosen_signer, make_artefact, require_format
 from cofferdam.image.model import Image, require_kernel
+from cofferdam.image.verity import Verity
 from cofferdam.image.vhdx import crc32c, settle
 from cofferdam.progress import Progress
 
@@ -62,6 +66,33 @@ def test_a_direct_artefact_is_the_image_without_its_keys_and_the_same_each_time(
     monkeypatch.setenv("COFFERDAM_CACHE_HOME", str(tmp_path / "other"))
     second = make_artefact(image, "direct", QUIET)
     assert second.path != first.path and second.path.read_bytes() == first.path.read_bytes()
+
+
+def test_an_artefact_with_a_servers_key_in_its_root_is_its_owners_alone(image):
+    path = make_artefact(image, "direct", QUIET).path
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700, "nor could others read it while it was made"
+    manifest = json.loads(image.manifest.read_text())
+    image.manifest.write_text(json.dumps({**manifest, "profile": "default", "ssh": False}))
+    public = make_artefact(replace(image, profile="default", ssh_key=None), "direct", QUIET).path
+    assert stat.S_IMODE(public.stat().st_mode) == 0o644
+
+
+def test_a_direct_artefact_has_the_files_of_today_also_those_that_no_manifest_names(image):
+    (image.directory / "packages.json").write_text("of yesterday")
+    make_artefact(image, "direct", QUIET)
+    (image.directory / "packages.json").write_text("of today")
+    with tarfile.open(make_artefact(image, "direct", QUIET).path) as archive:
+        found = archive.extractfile("packages.json")
+        assert found is not None and found.read() == b"of today"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_kernel_that_is_not_the_manifests_is_neither_packed_nor_signed(image, format):
+    image.kernel.write_text("kex")
+    verified = replace(image, verity=Verity(root_hash="1" * 64, salt="2" * 64, blocks=1))
+    with only_cached(), pytest.raises(BuildError, match="verification failed"):
+        make_artefact(verified, format, QUIET)
 
 
 def test_an_image_without_a_verified_root_makes_no_disk(image):
@@ -143,6 +174,36 @@ def test_what_is_no_vhdx_is_left_alone(tmp_path):
     with pytest.raises(BuildError, match="not a VHDX"):
         settle(path, uuid.UUID(int=7))
     assert path.read_bytes() == bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("place", "data"),
+    [
+        (192 * KIB + 16, bytes(16)),
+        (192 * KIB, b"none"),
+        (2 * MIB + 32, bytes(16)),
+        (2 * MIB, b"none"),
+    ],
+    ids=["no such region", "no regions", "no such item", "no metadata"],
+)
+def test_a_vhdx_without_its_tables_is_an_error_that_says_so(tmp_path, place, data):
+    path = vhdx(tmp_path / "disk.vhdx", 1)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(data)
+    before = path.read_bytes()
+    with pytest.raises(BuildError, match=r"disk\.vhdx is not a whole VHDX"):
+        settle(path, uuid.UUID(int=7))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("size", [64 * KIB + 80, 192 * KIB + 8, 2 * MIB + 8])
+def test_half_a_vhdx_is_an_error_that_says_so(tmp_path, size):
+    path = vhdx(tmp_path / "disk.vhdx", 1)
+    os.truncate(path, size)
+    with pytest.raises(BuildError, match=r"disk\.vhdx is not a whole VHDX"):
+        settle(path, uuid.UUID(int=7))
+    assert path.stat().st_size == size
 
 
 def test_the_checksum_is_crc_32c():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import datetime
 import os
+import resource
 import socket
 import stat
 import tempfile
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -17,9 +22,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 
 from cofferdam import releaseverbs
 from cofferdam.errors import UsageError
+from cofferdam.image.securekey import new_secure_boot_key
 from cofferdam.image.signing import load_signer, read_certificate
 
 URI = "pkcs11:token=desk;object=boot;type=private"
@@ -86,6 +93,54 @@ def test_a_token_without_a_server_says_how_to_start_one(keys, monkeypatch):
     assert "p11-kit server" in caught.value.hint
 
 
+@pytest.mark.parametrize("word", ["pin-value=1234", "module-name=x&pin-value=1234", "pin-source=file:/pin&pin-value=1234"])
+def test_a_pin_in_the_words_of_a_command_is_refused_and_not_repeated(keys, server, word):
+    with pytest.raises(UsageError, match="pin-value") as caught:
+        load_signer(f"{URI}?{word}", str(keys / "secure-boot.crt"))
+    assert "pin-source=file:" in caught.value.hint
+    assert "1234" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("source", ["file:/nowhere/pin", "/nowhere/pin", "|pinomatic", "file:pin%20file"])
+def test_a_pin_that_is_in_no_file_is_named_before_anything_is_built(keys, server, source):
+    with pytest.raises(UsageError, match=r"pin-source.*not a file"):
+        load_signer(f"{URI}?pin-source={source}", str(keys / "secure-boot.crt"))
+
+
+def test_a_key_that_was_not_written_whole_is_not_left_behind(tmp_path):
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(UsageError, match=r"/new: File too large"):
+            new_secure_boot_key(tmp_path / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "new").iterdir()) == []
+    assert len(new_secure_boot_key(tmp_path / "new")) == 2
+
+
+def test_a_curve_that_nothing_here_knows_is_refused_as_well(keys, tmp_path):
+    curve = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(curve.public_key()).serial_number(1)
+    today = datetime.datetime.now(datetime.UTC)
+    made = made.not_valid_before(today).not_valid_after(today + datetime.timedelta(days=1)).sign(curve, SHA256())
+    # The names of P-256 and of one that is in no library, in DER.
+    known, other = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030106")
+    private = curve.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()).replace(known, other)
+    (tmp_path / "key").write_text(pem("PRIVATE KEY", private))
+    (tmp_path / "crt").write_text(pem("CERTIFICATE", made.public_bytes(Encoding.DER).replace(known, other)))
+    with pytest.raises(UsageError, match="is not an RSA key"):
+        load_signer(str(tmp_path / "key"), str(keys / "secure-boot.crt"))
+    with pytest.raises(UsageError, match="is not an RSA certificate"):
+        read_certificate(tmp_path / "crt")
+
+
+def pem(kind: str, data: bytes) -> str:
+    """DER as text, under a kind's name."""
+    return f"-----BEGIN {kind}-----\n{base64.encodebytes(data).decode()}-----END {kind}-----\n"
+
+
 def wrong(keys: Path, directory: Path) -> dict[str, tuple[str, str]]:
     """Keys and certificates that cannot be used, by what is said of them."""
     key = load_pem_private_key((keys / "secure-boot.key").read_bytes(), None)
@@ -103,8 +158,8 @@ def wrong(keys: Path, directory: Path) -> dict[str, tuple[str, str]]:
     return {
         "is encrypted": (str(directory / "encrypted"), certificate),
         "is not an RSA key": (str(directory / "curve"), certificate),
-        "is not a private key in PEM": (str(directory / "text"), certificate),
-        "is not a certificate in PEM": (good, str(directory / "text")),
+        "is not an RSA key in PEM": (str(directory / "text"), certificate),
+        "is not an RSA certificate in PEM": (good, str(directory / "text")),
         "is not the certificate of": (good, str(directory / "other/secure-boot.crt")),
         "without its certificate": (good, ""),
     }

@@ -62,6 +62,8 @@ def test_a_direct_boot_needs_no_disk():
     assert boot_disk(boot_settings(), object(), QUIET) is None
     with pytest.raises(UsageError, match="nothing is signed"):
         boot_disk(boot_settings(secure_boot="keys"), object(), QUIET)
+    with pytest.raises(UsageError, match="--certificate without a key"):
+        boot_disk(boot_settings(certificate="secure-boot.crt"), object(), QUIET)
 
 
 def test_disks_are_for_linux(monkeypatch):

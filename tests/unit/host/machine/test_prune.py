@@ -23,6 +23,8 @@ from cofferdam.machine.instance import remove_instance
 from cofferdam.machine.kept import Kept, write_kept
 from cofferdam.profile import load_profile
 from cofferdam.progress import Progress
+from cofferdam.tools.lock import Lock
+from cofferdam.tools.tree import ensure_image_tools, ensure_tools
 
 PACKAGE = {"name": "crun", "version": "1", "architecture": "amd64", "source": "crun", "sha256": "f"}
 ARCHIVE = {"origin": "Debian", "suite": "stable", "codename": "trixie", "version": "13", "date": "today"}
@@ -224,6 +226,18 @@ def test_what_a_build_would_find_stays(cache):
                 (path / file).write_text(text)
         assert planned() == set(old.values())
     assert {stage("tools", "old", {}), stage("image-tools", "old", {})} <= planned()
+
+
+@pytest.mark.parametrize("tree", ["tools", "image-tools"])
+def test_tools_from_the_lock_stay(cache, tree):
+    ensure = {"tools": ensure_tools, "image-tools": ensure_image_tools}[tree]
+    with only_cached() as asked, pytest.raises(NotCachedError):
+        ensure(Progress(quiet=True), Lock().pinned(tree))
+    (locked,) = asked
+    locked.mkdir(parents=True)
+    old = stage(tree, "old", {})
+    assert locked not in planned()
+    assert old in planned()
 
 
 def test_links_of_what_is_no_more_go_with_their_images(cache):

@@ -116,6 +116,20 @@ def test_nothing_to_do_is_no_error_and_stops_nothing(box):
     assert read_kept(box).update is None
 
 
+def test_what_another_command_did_meanwhile_is_judged_as_well(box, monkeypatch):
+    plain = update.prepare
+
+    def meanwhile(*given: object) -> object:
+        monkeypatch.setattr(update, "prepare", plain)
+        update.update("box", installed("2.0"), QUIET)
+        return plain(*given)
+
+    monkeypatch.setattr(update, "prepare", meanwhile)
+    with pytest.raises(DowngradeError):
+        update.update("box", installed("1.1"), QUIET)
+    assert (running(box), state(box)) == ("2.0", ("2.0", "1.0", Step.CONFIRMED))
+
+
 @pytest.mark.parametrize("behaviour", ["panic", "exit", "failed"])
 def test_an_image_that_does_not_get_ready_is_undone(box, behaviour, seen):
     with pytest.raises(UpdateUndoneError, match=r"the update to 1\.1 failed and was undone; 1\.0 runs again:") as error:

@@ -123,6 +123,22 @@ def test_a_netrc_has_no_say(registry, tmp_path, monkeypatch):
     assert [authorization for _, authorization in registry.seen] == [None]
 
 
+@pytest.mark.parametrize("place", ["http://registry.example.com/v2/x", "https://other.example.com/v2/x"])
+def test_the_login_is_for_the_registry_alone(place):
+    with closing(Client(parse_reference("registry.example.com/x:1"))) as client:
+        assert client._is_registry("https://registry.example.com/v2/x/blobs/uploads/1")
+        assert not client._is_registry(place)
+
+
+def test_a_challenge_of_another_host_gets_no_login(registry, tmp_path):
+    registry.push("x", "1", Image("layer"))
+    registry.login = ("token", "ada", "secret")
+    log_in(tmp_path, "localhost", "ada:secret")
+    with closing(Client(parse_reference("localhost/x:1"))) as client, pytest.raises(RegistryError, match="does not let you"):
+        client._ask("GET", f"http://{registry.host}/v2/x/manifests/1")
+    assert [path for path, _ in registry.seen] == ["/v2/x/manifests/1"]
+
+
 def test_a_registry_that_fails_says_so(registry):
     with pytest.raises(RegistryError, match="is not there"):
         ask(registry)

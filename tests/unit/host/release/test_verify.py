@@ -14,7 +14,7 @@ from cofferdam.errors import UsageError
 from cofferdam.release.keys import load_signing_key, new_signing_key
 from cofferdam.release.signature import sign
 from cofferdam.release.sums import make_sums
-from cofferdam.release.verify import NotVerifiedError, trusted, verify
+from cofferdam.release.verify import _CHECKS, NotVerifiedError, trusted, verify
 
 DISK = "cofferdam-1.2.0-default.raw.zst"
 CDX = "cofferdam-1.2.0-default.cdx.json"
@@ -40,6 +40,29 @@ def test_a_release_is_accepted_as_it_was_made(folder, keys):
     assert {each.name: each.root_hash for each in manifest.artefacts} == dict.fromkeys(
         (DISK, "cofferdam-1.2.0-default-direct.tar"), "e" * 64
     )
+
+
+@pytest.mark.parametrize("after", ["signature", "sums", "sbom"])
+def test_what_is_changed_between_two_checks_is_not_believed(folder, keys, monkeypatch, after):
+    """Somebody puts another manifest, with sums that fit it, into the folder while it is verified."""
+
+    def swapping(name, look):
+        def looked(state):
+            found = look(state)
+            if name == after:
+                path = folder / "manifest.json"
+                path.write_text(path.read_text().replace("e" * 64, "d" * 64))
+                (folder / "SHA256SUMS").write_text(make_sums(folder))
+            return found
+
+        return name, looked
+
+    monkeypatch.setattr("cofferdam.release.verify._CHECKS", tuple(swapping(*each) for each in _CHECKS))
+    try:
+        hashes = {each.root_hash for each in trusted(folder, keys / "allowed_signers").artefacts}
+    except NotVerifiedError:
+        return
+    assert "d" * 64 not in hashes
 
 
 def test_the_same_inputs_make_the_same_folder(release, folder):
