@@ -138,6 +138,8 @@ def boot(
     image: str = "",
     key: str = "",
     unverified: bool = False,
+    tpm: bool = False,
+    recovery_key: str = "",
 ) -> None:
     """Boot an instance and wait until Docker answers.  Example: inv boot --name work --memory 4G --data-disk 40G"""
     from cofferdam import imageverbs
@@ -145,10 +147,11 @@ def boot(
     options = {"name": name, "profile": profile, "accel": accel, "cpus": cpus, "memory": memory, "data_disk": data_disk}
     options |= {"docker_port": docker_port, "ssh_port": ssh_port, "publish": publish, "policy": policy, "timeout": timeout}
     options |= {"mtu": mtu, **desktop(share, socket, ca_file, proxy)}
-    options |= {"format": format, "secure_boot": secure_boot, "certificate": certificate}
+    options |= {"format": format, "secure_boot": secure_boot, "certificate": certificate, "recovery_key": recovery_key}
     # What is not said is not remembered as a choice.
     options |= {} if activate else {"activate": False}
-    options |= {key: True for key, given in (("hyperv", hyperv), ("native", native), ("emulate_hyperv", emulate_hyperv)) if given}
+    switches = {"hyperv": hyperv, "native": native, "emulate_hyperv": emulate_hyperv, "tpm": tpm}
+    options |= {key: True for key, given in switches.items() if given}
     imageverbs.boot(as_json=json, timings=timings, image=image, key=key, unverified=unverified, **options)
 
 

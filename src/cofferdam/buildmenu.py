@@ -14,7 +14,12 @@ _KEYS = {
     "secure-boot": "key that signs the disk: a directory of `inv keys.new --secure-boot`, a file (PEM), or a PKCS#11 URI",
     "certificate": "certificate of that key (PEM); not needed with a directory",
 }
-BOOT_FORMAT = {"format": f"{_FORMAT}, the default", **_KEYS}
+BOOT_FORMAT = {
+    "format": f"{_FORMAT}, the default",
+    **_KEYS,
+    "tpm": "with a signed disk: a TPM measures the boot, and a new data disk is sealed to it",
+    "recovery-key": "with --tpm: file of the key that opens a sealed data disk without its TPM; it is sealed to the present one",
+}
 
 _BUILD = {
     "profile": PROFILE,

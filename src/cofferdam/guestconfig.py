@@ -13,7 +13,7 @@ if (_SOURCES := str(ROOT / "vm/guest/src")) not in sys.path:
     sys.path.append(_SOURCES)
 
 from cofferdam_guest.below import is_below
-from cofferdam_guest.config import admin, adminkeys, daemonoptions, dataformat, findings, shares
+from cofferdam_guest.config import admin, adminkeys, daemonoptions, dataformat, findings, seal, shares
 from cofferdam_guest.config.admin import AdminFile
 from cofferdam_guest.config.effective import Effective, effective
 from cofferdam_guest.config.policy import Policy, canonical_json
@@ -32,5 +32,6 @@ __all__ = [
     "effective",
     "findings",
     "is_below",
+    "seal",
     "shares",
 ]

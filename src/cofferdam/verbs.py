@@ -302,6 +302,7 @@ def _status_table(rows: list[Row]) -> None:
     for row in rows:
         disk = row.get("data_disk")
         size = f"{disk['used'] / 2**30:.1f} of {disk['bytes'] / 2**30:.0f} GiB" if disk else ""
+        size += ", sealed to the TPM" if disk and disk.get("sealed") else ""
         memory = f"{row['memory']} MiB" if "memory" in row else ""
         table.add_row(
             row["name"],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cofferdam.cache import Stage, digest, file_digest, remove_tree
 from cofferdam.errors import BuildError, UsageError
+from cofferdam.image.measured import make_seal
 from cofferdam.image.model import KERNEL, MANIFEST, ROOT, SSH_HOST_KEY, SSH_KEY, Image, Manifest, require_kernel
 from cofferdam.image.partitions import make_disk
 from cofferdam.image.signing import Signer, load_signer
@@ -184,7 +185,8 @@ def _raw_maker(image: Image, signer: Signer | None, tools: ToolsTree) -> Maker:
         parts.mkdir()
         release = Manifest.model_validate_json(image.manifest.read_bytes()).kernel.version
         program = make_unified(image, release, signer, tools, parts, log)
-        _finish(make_disk(image, program, tools, parts, log), work / artefact_file(image.profile, RAW), image)
+        sealed = make_seal(program, signer, tools, parts, log) if signer is not None else None
+        _finish(make_disk(image, program, sealed, tools, parts, log), work / artefact_file(image.profile, RAW), image)
         remove_tree(parts)
 
     return make

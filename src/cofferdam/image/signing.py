@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from cofferdam.errors import UsageError
 
@@ -53,6 +54,22 @@ class Signer:
         words = ["--signtool=systemd-sbsign", f"--secureboot-private-key={source}", "--secureboot-certificate=/keys/cert.pem"]
         # The kernel too: a stub of another version may ask firmware to start it.
         return [*words, "--sign-kernel", *(["--signing-provider=pkcs11"] if self.server is not None else [])]
+
+    def measure_arguments(self) -> list[str]:
+        """What systemd-measure is told."""
+        if self.server is None:
+            return ["--private-key=/keys/key.pem", "--certificate=/keys/cert.pem"]
+        source = _PIN_FILE.sub("pin-source=file:/keys/pin", self.key)
+        return [f"--private-key={source}", "--private-key-source=provider:pkcs11", "--certificate=/keys/cert.pem"]
+
+    def public_key(self) -> bytes:
+        """The public key, PEM."""
+        public = read_certificate(self.certificate).public_key()
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def public_key_digest(self) -> str:
+        """SHA-256 of `public_key`, in hexadecimal digits."""
+        return hashlib.sha256(self.public_key()).hexdigest()
 
     def binds(self) -> dict[Path, str]:
         """What the image tools tree has to see."""

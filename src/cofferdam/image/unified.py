@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cofferdam.guestconfig import seal
 from cofferdam.image.kernelline import sealed_command_line
 from cofferdam.image.model import KERNEL, Image
 from cofferdam.image.signing import Signer
@@ -33,6 +34,8 @@ def make_unified(image: Image, release: str, signer: Signer | None, tools: Tools
     """
     assert image.verity is not None
     words = [*image.cmdline, *image.verity.disk_words]
+    # Signed and measured with all of it: what says whose signatures the guest takes for its data disk.
+    words += [f"{seal.WORD}={signer.public_key_digest()}"] if signer is not None else []
     (work / "cmdline").write_text(sealed_command_line(words), encoding="ascii")
     (work / "os-release").write_text(_os_release(image.profile), encoding="utf-8")
     arguments = ["ukify", "build", f"--linux=/image/{KERNEL}", "--cmdline=@/work/cmdline", "--os-release=@/work/os-release"]

@@ -13,7 +13,7 @@ from cofferdam.machine import boot as booting
 from cofferdam.machine import stop as stopping
 from cofferdam.machine.console import ConsoleWatch, last_lines
 from cofferdam.machine.context import context_name, environment
-from cofferdam.machine.dataformat import refuse_newer
+from cofferdam.machine.dataformat import luks_label, refuse_newer
 from cofferdam.machine.delete import DeleteReport
 from cofferdam.machine.delete import delete as delete_instance
 from cofferdam.machine.disk import used_bytes
@@ -33,6 +33,7 @@ from cofferdam.machine.shares.server import ended
 from cofferdam.machine.ssh import USER, ssh_arguments
 from cofferdam.machine.stop import StopReport
 from cofferdam.machine.stored import latest, latest_profile
+from cofferdam.machine.tpm.server import tpm_ended
 from cofferdam.machine.update import settle
 from cofferdam.policy import boot_policy
 from cofferdam.progress import Progress
@@ -150,12 +151,13 @@ def _describe(instance: Instance, *, tidy: bool = True) -> dict[str, Any]:
         row["note"] = "\n".join(notes)
     if instance.data_disk.exists():
         row["data_disk"] = {"bytes": instance.data_disk.stat().st_size, "used": used_bytes(instance.data_disk)}
+        row["data_disk"]["sealed"] = luks_label(instance.data_disk) is not None
     record = instance.record
     if state not in _UP or record is None:
         return row
     notes += ensure_keeper(instance) if state is State.RUNNING else []
     ports = published(instance)
-    notes += [*ports.notes, *_dead_shares(instance, record), *_unverified(record)]
+    notes += [*ports.notes, *_dead_shares(instance, record), *_dead_tpm(instance, record), *_unverified(record)]
     row |= {"note": "\n".join(notes)} if notes else {}
     there = {"socket": ports.socket} if ports.socket and not ports.socket_problem else {}
     return {**row, **_running(instance, record), **there, "ports": [port.model_dump() for port in ports.ports]}
@@ -186,6 +188,13 @@ def _dead_shares(instance: Instance, record: Record) -> list[str]:
     """QEMU does not connect to another server: only a restart brings such a share back."""
     hint = f"containers hang on it until `inv restart{instance.option}`; see {instance.shares_log}"
     return [f"the server of the shared directory {path} has ended; {hint}" for path in ended(record)]
+
+
+def _dead_tpm(instance: Instance, record: Record) -> list[str]:
+    if not tpm_ended(record):
+        return []
+    what = "its TPM has ended: the data disk stays open and cannot be grown until"
+    return [f"{what} `inv restart{instance.option}`; see {instance.tpm_log}"]
 
 
 def _running(instance: Instance, record: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cofferdam.errors import BootError, InstanceError, UsageError
+from cofferdam.guestconfig import seal
 from cofferdam.machine import accel, activation, context
 from cofferdam.machine.channels import free_port, port_is_free
 from cofferdam.machine.console import hopeless, last_lines
@@ -25,6 +26,7 @@ from cofferdam.machine.report import BootReport
 from cofferdam.machine.settings import BootSettings
 from cofferdam.machine.ssh import write_known_hosts
 from cofferdam.machine.stored import completed, remember, take_again
+from cofferdam.machine.tpm.sealing import key_to_hand_over
 from cofferdam.progress import Progress
 
 
@@ -62,13 +64,19 @@ def boot_claimed(instance: Instance, prepared: Prepared, progress: Progress) -> 
     if settings.socket:
         await_free(settings.socket, instance)
     whole = completed(instance, settings)
+    recovery_key, said = key_to_hand_over(instance, settings)
+    notes += said
     disk = ensure_data_disk(instance.data_disk, whole.data_disk)
     notes += ["the data disk has been grown"] if disk == "grown" else []
     credentials = more.write(ensure_credentials(instance.credentials, instance.name))
     credentials = handed_over(credentials, SHARES_FILE, prepared.choice.document())
+    credentials = handed_over(credentials, seal.CREDENTIAL, recovery_key)
     if image.ssh_known_hosts is not None:
         write_known_hosts(instance.known_hosts, image.ssh_known_hosts)
-    report = _attempts(_launch(prepared, whole, instance, credentials, progress), prepared.plan, notes)
+    try:
+        report = _attempts(_launch(prepared, whole, instance, credentials, progress), prepared.plan, notes)
+    finally:
+        handed_over(credentials, seal.CREDENTIAL, None)
     remember(instance, settings)
     return replace(report, proxy=more.proxies.shown)
 

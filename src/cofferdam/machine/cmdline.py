@@ -44,7 +44,7 @@ class MachineSpec:
 
     `enlightened` shows the guest Hyper-V's interfaces, which needs KVM; `channel_keys` is the directory of the ports' TLS keys.
     `hashes` is the tree of a verified root. With `firmware` the machine starts its first disk, `root`, by itself: kernel, command
-    line and hashes are on it.
+    line and hashes are on it. `tpm` is the socket of its TPM.
     """
 
     name: str
@@ -72,6 +72,7 @@ class MachineSpec:
     hashes: PurePath | None = None
     root_format: str = "raw"
     firmware: Firmware | None = None
+    tpm: PurePath | None = None
 
 
 def qemu_arguments(spec: MachineSpec, facts: HostFacts) -> list[str]:
@@ -89,6 +90,7 @@ def qemu_arguments(spec: MachineSpec, facts: HostFacts) -> list[str]:
         *_machine(spec, host),
         *_shares(spec),
         *_boot(spec),
+        *_tpm(spec),
         *_disks(spec),
         *_network(spec),
         *_channels(spec, host),
@@ -154,6 +156,13 @@ def _firmware(firmware: Firmware) -> list[str]:
     # Only firmware writes the flash, and it need not trust what it did before a sleep.
     secure = ["driver=cfi.pflash01,property=secure,value=on", "ICH9-LPC.disable_s3=1"] if firmware.secure else []
     return [*words, *(word for setting in secure for word in ("-global", setting))]
+
+
+def _tpm(spec: MachineSpec) -> list[str]:
+    if spec.tpm is None:
+        return []
+    words = ["-chardev", f"socket,id=tpm,path={_escape(spec.tpm)}", "-tpmdev", "emulator,id=tpm-emulator,chardev=tpm"]
+    return [*words, "-device", "tpm-crb,tpmdev=tpm-emulator"]
 
 
 def _read_only(name: str, path: PurePath, driver: str = "raw") -> dict[str, object]:

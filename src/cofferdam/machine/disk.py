@@ -13,7 +13,8 @@ from cofferdam.errors import InstanceError, UsageError
 from cofferdam.machine.hostos import make_sparse
 
 DEFAULT_SIZE = 20 * 2**30
-_SECTOR = 512
+_SECTOR = 4096
+"""Bytes that a disk is a multiple of: those of a sealed one are encrypted in pieces of that size."""
 _CHUNK = 2**20
 _FICLONE = 0x40049409
 """The ioctl of linux/fs.h; Python 3.11 does not name it."""

@@ -12,6 +12,8 @@ from cofferdam.errors import HostError
 from cofferdam.machine.cmdline import Firmware
 from cofferdam.machine.facts import host_system
 from cofferdam.machine.settings import BootSettings
+from cofferdam.machine.tpm.sealing import check_key_size, check_options
+from cofferdam.machine.tpm.server import program
 from cofferdam.progress import Progress
 from cofferdam.tools.failures import explained
 
@@ -37,12 +39,14 @@ class BootDisk:
         format: `raw`, `qcow2` or `vhdx`.
         tools: the image tools tree, which has the firmware.
         certificate: whose signature firmware asks for; none starts anything.
+        swtpm: the words that start the TPM; none for a machine without.
     """
 
     path: Path
     format: str
     tools: ToolsTree
     certificate: Path | None = None
+    swtpm: tuple[str, ...] = ()
 
     def note(self) -> str:
         """What the report says of it."""
@@ -81,10 +85,11 @@ def boot_disk(settings: BootSettings, image: object, progress: Progress) -> Boot
     """The disk that a boot asks for, made of its image when it is not in the cache; none for a direct boot.
 
     Raises:
-        UsageError: a key for Secure Boot that cannot be used, or that has nothing to sign.
+        UsageError: a key for Secure Boot that cannot be used, or that has nothing to sign; a TPM that could measure nothing.
         HostError: this host is not Linux.
         BuildError: it cannot be made.
     """
+    check_options(settings)
     if settings.format == "direct" and not (settings.secure_boot or settings.certificate):
         return None
     if host_system() != "linux":
@@ -94,5 +99,9 @@ def boot_disk(settings: BootSettings, image: object, progress: Progress) -> Boot
     from cofferdam.tools.tree import ensure_image_tools
 
     signer = chosen_signer(settings.format, settings.secure_boot, str(settings.certificate or ""))
+    if settings.tpm and signer is not None:
+        check_key_size(signer.certificate)
     artefact = make_artefact(cast("Image", image), settings.format, progress, signer=signer)
-    return BootDisk(artefact.path, settings.format, ensure_image_tools(progress), signer.certificate if signer else None)
+    tools = ensure_image_tools(progress)
+    swtpm = program(tools.path) if settings.tpm else ()
+    return BootDisk(artefact.path, settings.format, tools, signer.certificate if signer else None, swtpm)

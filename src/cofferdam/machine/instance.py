@@ -61,6 +61,13 @@ class ServedShare(BaseModel):
     process_start: str | None
 
 
+class ServedTpm(BaseModel):
+    """The process of a machine's TPM."""
+
+    pid: int
+    process_start: str | None
+
+
 class Record(BaseModel):
     """What is known of the latest boot; its fields describe, they do not decide."""
 
@@ -87,11 +94,18 @@ class Record(BaseModel):
     policy: PolicyFacts | None = None
     image: ImageRef | None = None
     shares: list[ServedShare] = Field(default_factory=list)
+    tpm: ServedTpm | None = None
     ready: bool = False
     seconds: dict[str, float] = Field(default_factory=dict)
     kernel: str = ""
     docker_config: str | None = Field(default=None, description="where this boot made a docker context")
     former_contexts: list[str] = Field(default_factory=list, description="docker contexts that were current before, latest first")
+
+    @property
+    def helpers(self) -> list[tuple[int, str | None]]:
+        """The processes beside QEMU that end with it: pid and start."""
+        found = [(share.pid, share.process_start) for share in self.shares]
+        return [*found, (self.tpm.pid, self.tpm.process_start)] if self.tpm is not None else found
 
 
 class Instance:
@@ -108,6 +122,9 @@ class Instance:
         self.keeper_log = self.directory / "keeper.log"
         self.published = self.directory / "published.json"
         self.shares_log = self.directory / "shares.log"
+        self.tpm_state = self.directory / "tpm"
+        self.tpm_log = self.directory / "tpm.log"
+        self.recovery_key = self.directory / "recovery.key"
         self.denied = self.directory / "denied.jsonl"
         self.console = self.directory / "console.log"
         self.qemu_log = self.directory / "qemu.log"
@@ -222,11 +239,11 @@ class Instance:
     def clear(self) -> None:
         """Remove what only a running instance has. The caller holds the claim and QEMU is gone."""
         record = self.record
-        for served in record.shares if record is not None else ():
+        for pid, start in record.helpers if record is not None else ():
             # It ends with QEMU's connection, but it may not have come to one.
-            end_process(served.pid, served.process_start, force=True)
+            end_process(pid, start, force=True)
         shares = self.socket("x").parent.glob(self.socket("share*").name)
-        for path in (self._record, self.pidfile, self.published, *map(self.socket, SOCKETS), *shares):
+        for path in (self._record, self.pidfile, self.published, *map(self.socket, (*SOCKETS, "tpm")), *shares):
             path.unlink(missing_ok=True)
 
     @property

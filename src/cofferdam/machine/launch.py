@@ -23,6 +23,8 @@ from cofferdam.machine.qmp import Monitor
 from cofferdam.machine.ready import MachineEnded, Timeline, Waiter, Watched
 from cofferdam.machine.settings import BootSettings
 from cofferdam.machine.shares.server import Server, ended, serving
+from cofferdam.machine.tpm.server import TpmServer, tpm_ended
+from cofferdam.machine.tpm.server import serving as serving_tpm
 from cofferdam.progress import Progress
 from cofferdam.run import Process, spawn
 
@@ -161,6 +163,7 @@ def _patiently(attempt: Callable[[], Found], process: Process[bytes]) -> Found:
 def _start(this: Launch, record: Record) -> Process[bytes]:
     instance = this.instance
     logs = [instance.console, instance.qemu_log, *([instance.shares_log] if this.shares else [])]
+    logs += [instance.tpm_log] if _swtpm(this) else []
     for path in logs:
         if path.exists():
             path.replace(path.with_suffix(".log.old"))
@@ -172,6 +175,8 @@ def _start(this: Launch, record: Record) -> Process[bytes]:
         stack.enter_context(instance.life.holding())
         servers = stack.enter_context(serving(this.shares, this.virtiofsd, instance))
         record.shares = [server.served for server in servers]
+        tpm = stack.enter_context(serving_tpm(_swtpm(this), instance))
+        record.tpm = tpm.served if tpm is not None else None
         keys = make_keys(instance.channel_keys, instance.name) if WINDOWS else None
         channels = {kind: stack.enter_context(listening(instance.socket(kind), keys)) for kind in SOCKETS}
         addresses = [channels[kind].address.as_text() for kind in SOCKETS]
@@ -179,9 +184,10 @@ def _start(this: Launch, record: Record) -> Process[bytes]:
         instance.write_record(record)
         log = stack.enter_context(instance.qemu_log.open("ab"))
         handles = [channel.handle for channel in channels.values() if channel.handle is not None]
-        arguments = qemu_arguments(_spec(this, record, channels, servers), this.facts)
+        arguments = qemu_arguments(_spec(this, record, channels, servers, tpm), this.facts)
         process = spawn(arguments, stdout=log, stderr=log, pass_fds=[*handles, instance.life.fileno()] if handles else [])
-        for child in (process, *(server.process for server in servers)):
+        helpers = [*(server.process for server in servers), *([tpm.process] if tpm is not None else [])]
+        for child in (process, *helpers):
             adopt(child)
     record.pid, record.process_start = process.pid, process_start(process.pid)
     instance.write_record(record)
@@ -198,13 +204,18 @@ def _start_failure(this: Launch, record: Record, process: Process[bytes]) -> Boo
         return MachineEnded(
             f"the server of the shared directory {gone[0]} ended\n{words}", hint=hint, log=this.instance.shares_log
         )
+    if tpm_ended(record):
+        words = "\n".join(f"    {line}" for line in last_lines(this.instance.tpm_log, 5))
+        return MachineEnded(f"the TPM ended\n{words}", hint=f"See {this.instance.tpm_log}.", log=this.instance.tpm_log)
     lines = last_lines(this.instance.qemu_log, 5)
     text = "\n".join([f"QEMU did not start (status {process.poll()})", *(f"    {line}" for line in lines)])
     kind = PortTaken if any(_PORT_TAKEN in line for line in lines) else MachineEnded
     return kind(text, hint="See QEMU's log.", log=this.instance.qemu_log)
 
 
-def _spec(this: Launch, record: Record, channels: dict[str, Channel], servers: list[Server]) -> MachineSpec:
+def _spec(
+    this: Launch, record: Record, channels: dict[str, Channel], servers: list[Server], tpm: TpmServer | None = None
+) -> MachineSpec:
     return MachineSpec(
         name=this.instance.name,
         accelerator=record.accelerator,
@@ -225,8 +236,13 @@ def _spec(this: Launch, record: Record, channels: dict[str, Channel], servers: l
         credentials=this.credentials.smbios,
         shares=[(server.share.tag, server.socket) for server in servers],
         enlightened=this.settings.emulate_hyperv,
+        tpm=tpm.socket if tpm is not None else None,
         channel_keys=this.instance.channel_keys if channels["qmp"].address.keys else None,
     )
+
+
+def _swtpm(this: Launch) -> tuple[str, ...]:
+    return this.disk.swtpm if this.disk is not None else ()
 
 
 def _content(this: Launch) -> dict[str, Any]:

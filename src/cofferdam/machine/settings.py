@@ -70,6 +70,8 @@ class BootSettings(BaseModel):
     format: Literal["direct", "raw", "qcow2", "vhdx"] = Field(default="direct", description="what is booted: kernel, or disk")
     secure_boot: KeyPlace = Field(default="", description="directory or file of the key for Secure Boot, or a PKCS#11 URI")
     certificate: FilePath | None = Field(default=None, description="certificate of that key, where no directory has both")
+    tpm: bool = Field(default=False, description="a TPM measures the boot, and the data disk is sealed to it")
+    recovery_key: FilePath | None = Field(default=None, description="opens a sealed data disk in the place of its TPM, once")
     accel: Literal["auto", "kvm", "whpx", "hvf", "tcg"] = "auto"
     cpus: Cpus = Field(default_factory=default_cpus)
     memory: Memory = 2048
@@ -114,6 +116,7 @@ _BOOT_OPTIONS = {
     "shares": "share",
     "ca_files": "ca-file",
     "secure_boot": "secure-boot",
+    "recovery_key": "recovery-key",
 }
 _RESIZE_OPTIONS = {"data_disk": "disk"}
 

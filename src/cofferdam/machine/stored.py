@@ -21,7 +21,8 @@ from cofferdam.machine.settings import BootSettings, Sizes, boot_option
 SNAPSHOTS = "snapshots"
 _SIZES, _LATEST = "settings.json", "latest.json"
 # A disk only grows, so what a boot asked for must not be asked for again after a later, larger size.
-_NOT_AGAIN = {"name", "data_disk"}
+# Once it is sealed anew, the TPM opens it.
+_NOT_AGAIN = {"name", "data_disk", "recovery_key"}
 
 
 def read_sizes(instance: Instance) -> Sizes:
@@ -150,6 +151,9 @@ def take_again(instance: Instance) -> list[str]:
 def _remove_rest(instance: Instance) -> None:
     kept = {
         instance.data_disk,
+        # What opens it.
+        instance.tpm_state,
+        instance.recovery_key,
         instance.hyperv_directory,
         instance.directory / SNAPSHOTS,
         instance.deleted_mark,

@@ -64,6 +64,8 @@ def _hyperv(settings: BootSettings, system: str) -> Choice:
         return Choice(_only("whpx", settings, "--hyperv"), "--hyperv")
     if settings.accel != "auto":
         raise UsageError(f"--accel {settings.accel} and --native: Hyper-V itself runs the machine", hint="Leave one of them out.")
+    if settings.tpm:
+        raise UsageError("--tpm and --native: swtpm is for QEMU on Linux", hint="Leave one of them out.")
     return Choice("auto", "--hyperv --native", native=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -56,6 +57,14 @@ def test_partitions_are_named_by_the_halves_of_the_root_hash():
     assert f"UUID={uuid.UUID('1' * 32)}" in files["20-root.conf"]
     assert f"UUID={uuid.UUID('2' * 32)}" in files["30-verity.conf"]
     assert "SizeMaxBytes=40960\n" in files["20-root.conf"] and "SizeMaxBytes=8192\n" in files["30-verity.conf"]
+
+
+def test_what_a_tpm_is_shown_lies_behind_the_others():
+    verity = Verity(root_hash="1" * 32 + "2" * 32, salt=SALT, blocks=10)
+    files = definitions(verity, 40960, 8192, Path("/work/seal"))
+    assert [*files] == [*definitions(verity, 40960, 8192), "40-seal.conf"]
+    assert "Label=cofferdam-seal\n" in files["40-seal.conf"] and "CopyBlocks=/work/seal\n" in files["40-seal.conf"]
+    assert disk_size(2**20, 2**20, Path("seal")) == (64 + 2 + 1 + 2) * 2**20
 
 
 def test_a_disk_is_whole_mebibytes_with_room_for_both_tables():

@@ -74,6 +74,15 @@ CASES = {
         spec("tcg", root=HOME / "disk.raw", firmware=Firmware(HOME / "OVMF_CODE.fd", HOME / "work/firmware.fd")),
         facts("linux", (7, 2)),
     ),
+    "linux-kvm-tpm": (
+        spec(
+            "kvm",
+            root=HOME / "disk.raw",
+            firmware=Firmware(HOME / "OVMF_CODE.secboot.fd", HOME / "work/firmware.fd", secure=True),
+            tpm=HOME / "a,b/tpm",
+        ),
+        facts("linux", (9, 2)),
+    ),
     "linux-kvm-secure-boot": (
         spec(
             "kvm",

@@ -25,7 +25,7 @@ def test_it_is_made_sparse_and_private(tmp_path):
 def test_the_wanted_size_is_rounded_up_to_whole_sectors(tmp_path):
     path = tmp_path / "data.raw"
     ensure_data_disk(path, 64 * MIB + 1)
-    assert path.stat().st_size == 64 * MIB + 512
+    assert path.stat().st_size == 64 * MIB + 4096
 
 
 def test_it_is_kept_with_its_content(tmp_path):

@@ -8,7 +8,7 @@ Docker API has no port.
 import os
 import sys
 
-from cofferdam_guest.agent.datadisk import DiskError, call
+from cofferdam_guest.agent.programs import DiskError, call
 from cofferdam_guest.linux.scsidisk import HANDOVER, DiskMissing, await_disk
 
 MAGIC = b"cofferdam-handover 1"

@@ -9,13 +9,15 @@ import struct
 import sys
 import time
 
+from cofferdam_guest.agent import seal
+from cofferdam_guest.agent.programs import DiskError, call
 from cofferdam_guest.config import dataformat
+from cofferdam_guest.config.seal import MAKING
 from cofferdam_guest.linux import scsidisk
 
 DEVICE = "/dev/vdb"
 MOUNT_POINT = "/var"
 LABEL = dataformat.label(dataformat.FORMAT)
-MAKING = "cofferdam-making"
 DRAFT = "/run/cofferdam-data.draft"
 UNCLEAN = "/run/cofferdam-data.unclean"
 BLANK_BYTES = 4 * 2**20
@@ -32,10 +34,7 @@ _SEEN_SECONDS = 20.0
 _LARGEST_DRAFT = 2**40
 _LABEL_AT = _SUPERBLOCK + 0x78
 _FIRST = 4096
-
-
-class DiskError(Exception):
-    """The disk cannot be used; the text says why and what to do."""
+_NO_DISK = "there is no data disk ({}): attach one as the second virtio disk"
 
 
 class Superblock:
@@ -73,17 +72,6 @@ def is_blank(disk: int) -> bool:
     return True
 
 
-def call(*argv: str, good: tuple[int, ...] = (0,)) -> None:
-    """Run a program to its end.
-
-    Raises:
-        DiskError: it ended with a status other than the good ones.
-    """
-    status = os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin"}), 0)[1])
-    if status not in good:
-        raise DiskError(f"`{' '.join(argv)}` ended with status {status}")
-
-
 def make(device: str, size: int) -> None:
     """Format a blank disk; tables are initialised lazily by the kernel, so that the first boot is not slower than others.
 
@@ -92,13 +80,13 @@ def make(device: str, size: int) -> None:
     made on the disk itself.
     """
     if size > _LARGEST_DRAFT:
-        _format(device)
+        format_disk(device)
         return
     try:
         draft = os.open(DRAFT, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(draft, size)
-            _format(DRAFT)
+            format_disk(DRAFT)
             _copy_draft(draft, device, size)
         finally:
             os.close(draft)
@@ -107,7 +95,8 @@ def make(device: str, size: int) -> None:
         raise DiskError(f"the data disk cannot be formatted: {error.strerror}") from error
 
 
-def _format(path: str) -> None:
+def format_disk(path: str) -> None:
+    """Make the file system on a device or file."""
     features = "lazy_itable_init=1,lazy_journal_init=1,discard,root_owner=0:0"
     call("/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-L", LABEL, "-m", "1", "-E", features, path)
 
@@ -162,7 +151,7 @@ def prepare(device: str) -> bool:
     try:
         disk = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise DiskError(f"there is no data disk ({device}): attach one as the second virtio disk") from error
+        raise DiskError(_NO_DISK.format(device)) from error
     try:
         size = os.lseek(disk, 0, os.SEEK_END)
         found = parse_superblock(os.pread(disk, 4096, 0))
@@ -221,7 +210,7 @@ def grow(device: str, point: str, size: int) -> int:
         if time.monotonic() > deadline:
             raise DiskError(f"the data disk has {capacity(device)} bytes for the kernel, not {size}")
         time.sleep(0.05)
-    extend(device, point)
+    extend(seal.enlarge(device), point)
     found = os.statvfs(point)
     return found.f_blocks * found.f_frsize
 
@@ -258,6 +247,17 @@ def device() -> str:
         raise DiskError(f"there is no data disk: {error}") from error
 
 
+def _holds_nothing(device: str) -> bool:
+    try:
+        disk = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise DiskError(_NO_DISK.format(device)) from error
+    try:
+        return is_blank(disk)
+    finally:
+        os.close(disk)
+
+
 def start() -> None:
     """Prepare, mount and grow the data disk.
 
@@ -265,6 +265,7 @@ def start() -> None:
         DiskError: it cannot be used.
     """
     place = device()
+    place = seal.unlock(place, format_disk, blank=_holds_nothing(place))
     larger = prepare(place)
     call("/usr/bin/mount", "-t", "ext4", "-o", MOUNT_OPTIONS, place, MOUNT_POINT)
     if larger:

@@ -1,0 +1,167 @@
+"""A TPM's options, what it asks of a data disk, its recovery key, and its process."""
+
+from __future__ import annotations
+
+import stat
+import sys
+
+import pytest
+
+from cofferdam.errors import InstanceError, UsageError
+from cofferdam.guestconfig import seal
+from cofferdam.image.securekey import new_secure_boot_key
+from cofferdam.machine.dataformat import NewerDataError, disk_format, luks_label, refuse_newer
+from cofferdam.machine.firmware import boot_disk
+from cofferdam.machine.hostos import process_start
+from cofferdam.machine.instance import ServedTpm
+from cofferdam.machine.settings import boot_settings
+from cofferdam.machine.stored import bury, remember, take_again
+from cofferdam.machine.stored import latest as latest_boot
+from cofferdam.machine.tpm.sealing import check_key_size, key_to_hand_over
+from cofferdam.machine.tpm.server import program, server_arguments, tpm_ended
+from cofferdam.progress import Progress
+from cofferdam.run import spawn
+
+TPM = boot_settings(tpm=True, format="raw", secure_boot="keys")
+PLAIN = boot_settings()
+
+
+def sealed(label: str, version: int = 2) -> bytes:
+    """The head of an encrypted disk, as `cryptsetup luksFormat` writes it."""
+    head = b"LUKS\xba\xbe" + version.to_bytes(2, "big") + bytes(16) + label.encode().ljust(48, b"\0")
+    return head.ljust(4096, b"\0")
+
+
+def plain(label: str) -> bytes:
+    head = bytearray(4096)
+    head[1024 + 0x38 : 1024 + 0x3A] = b"\x53\xef"
+    head[1024 + 0x78 : 1024 + 0x88] = label.encode().ljust(16, b"\0")
+    return bytes(head)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"tpm": True}, "--tpm with a direct boot: .* nothing measures"),
+        ({"tpm": True, "secure_boot": "keys"}, "--tpm with a direct boot"),
+        ({"tpm": True, "format": "raw"}, "--tpm without --secure-boot"),
+        ({"recovery_key": "file"}, "--recovery-key without --tpm"),
+    ],
+)
+def test_a_tpm_that_could_measure_nothing_is_refused_before_anything_is_built(values, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        boot_disk(boot_settings(**values), object(), Progress(quiet=True))
+    assert "--secure-boot" in caught.value.hint or "--tpm" in caught.value.hint or "Give both" in caught.value.hint
+
+
+def test_a_key_that_not_every_tpm_knows_is_refused(tmp_path, monkeypatch):
+    check_key_size(new_secure_boot_key(tmp_path / "usual")[1])
+    monkeypatch.setattr("cofferdam.image.securekey._BITS", 3072)
+    with pytest.raises(UsageError, match="3072 bits"):
+        check_key_size(new_secure_boot_key(tmp_path / "larger")[1])
+
+
+@pytest.mark.parametrize(
+    ("head", "label", "number"),
+    [
+        (sealed("cofferdam-data"), "cofferdam-data", 1),
+        (sealed("cofferdam-data7"), "cofferdam-data7", 7),
+        (sealed(seal.MAKING), seal.MAKING, None),
+        (sealed("somebody's"), "somebody's", None),
+        (sealed("cofferdam-data", version=1), "", None),
+        (plain("cofferdam-data"), None, 1),
+        (bytes(4096), None, None),
+        (b"LUKS", None, None),
+    ],
+)
+def test_the_label_of_a_sealed_disk_is_read_without_its_key(tmp_path, head, label, number):
+    path = tmp_path / "data.raw"
+    path.write_bytes(head)
+    assert (luks_label(path), disk_format(path)) == (label, number)
+    if number == 7:
+        with pytest.raises(NewerDataError, match="format 7"):
+            refuse_newer(path, 1, "default")
+
+
+def test_the_first_boot_makes_a_key_and_a_killed_one_finds_it_again(instance):
+    key, (note,) = key_to_hand_over(instance, TPM)
+    assert key is not None and len(key.split(b"-")) == 8 and str(instance.recovery_key) in note
+    assert stat.S_IMODE(instance.recovery_key.stat().st_mode) == 0o600
+    instance.data_disk.write_bytes(bytes(4096))
+    assert key_to_hand_over(instance, TPM)[0] == key
+    instance.data_disk.write_bytes(sealed(seal.MAKING))
+    assert key_to_hand_over(instance, TPM)[0] == key
+
+
+def test_a_sealed_disk_is_left_to_its_tpm(instance):
+    instance.data_disk.write_bytes(sealed("cofferdam-data"))
+    with pytest.raises(InstanceError, match="state is gone") as caught:
+        key_to_hand_over(instance, TPM)
+    assert "--recovery-key" in caught.value.hint
+    instance.tpm_state.mkdir()
+    (instance.tpm_state / "tpm2-00.permall").touch()
+    instance.recovery_key.write_text("not handed over")
+    assert key_to_hand_over(instance, TPM) == (None, [])
+    with pytest.raises(InstanceError, match="is sealed to a TPM") as caught:
+        key_to_hand_over(instance, PLAIN)
+    assert "--tpm" in caught.value.hint
+
+
+def test_a_plain_disk_is_never_converted(instance):
+    instance.data_disk.write_bytes(plain("cofferdam-data"))
+    assert key_to_hand_over(instance, PLAIN) == (None, [])
+    with pytest.raises(InstanceError, match="is not converted") as caught:
+        key_to_hand_over(instance, TPM)
+    assert "without --tpm" in caught.value.hint
+    assert not instance.recovery_key.exists()
+
+
+def test_a_recovery_key_is_what_the_first_boot_has_written(instance, tmp_path):
+    key, _ = key_to_hand_over(instance, TPM)
+    instance.data_disk.write_bytes(sealed("cofferdam-data"))
+    moved = instance.recovery_key.rename(tmp_path / "safe")
+    again = boot_settings(tpm=True, format="raw", secure_boot="keys", recovery_key=str(moved))
+    assert key_to_hand_over(instance, again)[0] == key
+    moved.write_text("something else")
+    with pytest.raises(UsageError, match="no recovery key"):
+        key_to_hand_over(instance, again)
+
+
+def test_a_later_boot_has_the_tpm_again_and_not_the_key(instance, tmp_path):
+    remember(instance, boot_settings(tpm=True, format="raw", secure_boot="keys", recovery_key=str(tmp_path / "safe")))
+    assert latest_boot(instance).tpm is True and latest_boot(instance).recovery_key is None
+
+
+def test_what_opens_the_disk_is_kept_as_long_as_the_disk(instance):
+    instance.data_disk.write_bytes(sealed("cofferdam-data"))
+    instance.tpm_state.mkdir()
+    instance.recovery_key.touch()
+    instance.tpm_log.touch()
+    bury(instance)
+    take_again(instance)
+    assert instance.tpm_state.is_dir() and instance.recovery_key.exists() and not instance.tpm_log.exists()
+
+
+def test_swtpm_is_started_by_the_trees_loader_in_the_directory_of_its_state(tmp_path):
+    libraries = tmp_path / "usr/lib/x86_64-linux-gnu"
+    libraries.mkdir(parents=True)
+    (libraries / "ld-linux-x86-64.so.2").touch()
+    words = program(tmp_path)
+    assert words[0] == str(libraries / "ld-linux-x86-64.so.2")
+    assert words[2] == f"{libraries}:{libraries / 'swtpm'}"
+    assert server_arguments(words, 7) == [
+        *words,
+        *("socket", "--tpm2", "--tpmstate", "dir=.,mode=0600", "--ctrl", "type=unixio,fd=7", "--terminate"),
+    ]
+
+
+def test_a_tpm_without_a_machine_is_ended_with_the_rest(instance, record):
+    process = spawn([sys.executable, "-c", "import time; time.sleep(60)"])
+    record.tpm = ServedTpm(pid=process.pid, process_start=process_start(process.pid))
+    instance.write_record(record)
+    assert not tpm_ended(record)
+    instance.clear()
+    process.wait(10)
+    assert tpm_ended(record)
+    record.tpm = None
+    assert not tpm_ended(record)
