@@ -157,6 +157,7 @@ def pids(vm: Vm, boxes: list[Box]) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.isolation(why="plain Docker gives all containers the VM's own ids")
 def test_ranges_of_many_at_once_are_disjoint(vm: Vm) -> None:
     count = MANY if vm.isolated else 3  # the control needs no crowd
