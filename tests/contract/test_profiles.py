@@ -70,7 +70,7 @@ def test_test_profiles_differ_from_the_released_one_only_as_documented(name):
     for key in ("packages", "overlays"):
         assert this[key][: len(released[key])] == released[key]
     # What makes an emulated processor quicker, and nothing that a row of the suites could rest on.
-    assert this["cmdline"] == ["norandmaps", "mitigations=off"]
+    assert this["cmdline"] == ["norandmaps", "mitigations=off", "highres=off"]
 
 
 def test_baseline_is_debug_without_isolation():

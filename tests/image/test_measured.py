@@ -21,6 +21,7 @@ from cofferdam.machine.instance import Instance, State
 from cofferdam.machine.resize import resize
 from cofferdam.machine.settings import resize_sizes
 from cofferdam.machine.tpm.server import tpm_ended
+from cofferdam.run import run
 from vmtest.machines import Machines
 from vmtest.vm import Vm
 
@@ -36,25 +37,39 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return new_secure_boot_key(tmp_path_factory.mktemp("keys"))[0].parent
 
 
+def booted(machines: Machines, keys: Path, **settings: object) -> Vm:
+    """Boot the one instance of these tests from a signed disk with a TPM."""
+    usual = {"memory": "1G", "cpus": 1, "format": "raw", "secure_boot": str(keys), "tpm": True}
+    return machines.boot(NAME, "debug", **{**usual, **settings})
+
+
 @pytest.fixture
 def boot(machines: Machines, keys: Path) -> Iterator[Callable[..., Vm]]:
-    """Boot the one instance of these tests from a signed disk with a TPM; it is deleted with its data at the end."""
-
-    def start(**settings: object) -> Vm:
-        usual = {"memory": "1G", "cpus": 1, "data_disk": "1G", "format": "raw", "secure_boot": str(keys), "tpm": True}
-        return machines.boot(NAME, "debug", **{**usual, **settings})
-
-    yield start
+    """As `booted`; the instance is deleted with its data at the end."""
+    yield lambda **settings: booted(machines, keys, **settings)
     if Instance(NAME).state() is not State.ABSENT:
         api.delete(NAME, data=True)
 
 
-@pytest.fixture
-def sealed(boot: Callable[..., Vm]) -> Instance:
-    """A stopped instance with a sealed data disk that holds a file."""
-    boot().shell("echo precious >/var/lib/mine; sync")
+@pytest.fixture(scope="module")
+def kept(machines: Machines, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of an instance as it was when it stopped: its first boot sealed a disk, which got a file and was enlarged."""
+    vm, instance = booted(machines, keys, data_disk="1G"), Instance(NAME)
+    vm.shell("echo precious >/var/lib/mine; sync")
+    resize(NAME, resize_sizes(data_disk="2G"))
     api.stop(NAME)
-    return Instance(NAME)
+    place = tmp_path_factory.mktemp("kept") / NAME
+    run(["cp", "--archive", "--sparse=always", instance.directory, place])
+    api.delete(NAME, data=True)
+    return place
+
+
+@pytest.fixture
+def sealed(kept: Path, boot: Callable[..., Vm]) -> Instance:
+    """A stopped instance with a sealed data disk that holds a file."""
+    instance = Instance(NAME)
+    run(["cp", "--archive", "--sparse=always", kept, instance.directory])
+    return instance
 
 
 @pytest.fixture
@@ -86,21 +101,18 @@ def refused(instance: Instance, boot: Callable[..., Vm], said: str, **settings: 
         assert disk.read(HEAD) == before
 
 
-def test_a_disk_is_sealed_on_its_first_boot_and_opened_by_its_tpm_on_the_next(boot: Callable[..., Vm]) -> None:
-    vm, instance = boot(), Instance(NAME)
+def test_a_disk_is_sealed_on_its_first_boot_and_opened_by_its_tpm_on_the_next(sealed: Instance, boot: Callable[..., Vm]) -> None:
+    assert luks_label(sealed.data_disk) == "cofferdam-data"
+    with sealed.data_disk.open("rb") as disk:
+        assert b"precious" not in disk.read()
+    sealed.recovery_key.unlink()
+    vm = boot()
+    assert vm.shell("cat /var/lib/mine").strip() == "precious"
     assert vm.shell("findmnt -no SOURCE /var").strip() == "/dev/mapper/cofferdam-data"
     assert "discard" in vm.shell("findmnt -no OPTIONS /var")
-    vm.shell("echo precious >/var/lib/mine; sync")
-    assert luks_label(instance.data_disk) == "cofferdam-data"
+    assert int(vm.shell("df --output=size -B1M /var | tail -1")) > 1500
     (row,) = api.status(NAME)
     assert row["data_disk"]["sealed"] is True
-    resize(NAME, resize_sizes(data_disk="2G"))
-    assert int(vm.shell("df --output=size -B1M /var | tail -1")) > 1500
-    api.stop(NAME)
-    with instance.data_disk.open("rb") as disk:
-        assert b"precious" not in disk.read()
-    instance.recovery_key.unlink()
-    assert boot(data_disk=None).shell("cat /var/lib/mine").strip() == "precious"
 
 
 def test_an_image_signed_by_the_same_key_opens_it_and_no_other_does(
@@ -170,18 +182,13 @@ def test_a_tpm_that_ends_is_told_and_the_next_boot_has_another(sealed: Instance,
     assert vm.shell("cat /var/lib/mine").strip() == "precious"
     api.stop(NAME)
     assert boot().shell("cat /var/lib/mine").strip() == "precious"
+    record = sealed.record
+    assert record is not None and not tpm_ended(record)
+    sealed.kill()
+    assert wait_until(lambda: tpm_ended(record), 10), "swtpm ends with its machine"
 
 
 def test_a_plain_disk_is_not_converted(boot: Callable[..., Vm]) -> None:
-    boot(tpm=False)
+    boot(tpm=False, data_disk="1G")
     api.stop(NAME)
     refused(Instance(NAME), boot, "is not converted")
-
-
-def test_swtpm_ends_with_its_machine(boot: Callable[..., Vm]) -> None:
-    boot()
-    instance = Instance(NAME)
-    record = instance.record
-    assert record is not None and not tpm_ended(record)
-    instance.kill()
-    assert wait_until(lambda: tpm_ended(record), 10)
