@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cofferdam.errors import InstanceError
+from cofferdam.image.model import Image
+from cofferdam.machine import api
 from cofferdam.machine.hostos import wait_until
 from cofferdam.machine.report import BootReport
 from cofferdam.machine.ssh import ssh_arguments
 from cofferdam.run import Result, run, spawn
+from cofferdam.tools.tree import ToolsTree
 
 PROXY = "/run/docker.sock"
 """The API proxy's socket in the VM."""
@@ -69,13 +72,14 @@ def docker_program(tools: Path) -> str:
     return shutil.which("docker") or str(tools / "usr/bin/docker")
 
 
-def client_for(report: BootReport, *, tools: Path, key: Path, known_hosts: Path) -> Client:
-    """A client with a docker configuration of its own, so that the user's is neither read nor written.
+def client_of(report: BootReport, tools: ToolsTree, image: Image) -> Client:
+    """A client of a booted instance, with a docker configuration of its own: the user's is neither read nor written.
 
     Raises:
         InstanceError: the image has no ssh.
     """
-    if report.ssh_port is None:
+    if report.ssh_port is None or image.ssh_key is None:
         raise InstanceError("this image has no ssh", hint="Bench runs on the debug profile.")
+    known_hosts = Path(str(api.status(report.instance)[0]["ssh"]["known_hosts"]))
     config = Path(tempfile.mkdtemp(prefix="cofferdam-docker-"))
-    return Client(report.environment, report.ssh_port, docker_program(tools), config, key, known_hosts)
+    return Client(report.environment, report.ssh_port, docker_program(tools.path), config, image.ssh_key, known_hosts)

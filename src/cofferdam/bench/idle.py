@@ -38,18 +38,40 @@ def idle_figures(instance: str) -> list[Figure]:
     Raises:
         InstanceError: it is not running, or its balloon tells nothing.
     """
+    memory, busy = idle_values(*process_of(instance))
+    return [
+        Figure(name="memory used at idle (default image, fresh boot)", unit="MiB", value=memory, goal=150),
+        Figure(name="processor used at idle (default image, fresh boot)", unit="% of one", value=busy),
+    ]
+
+
+def process_of(instance: str) -> tuple[int, Address]:
+    """QEMU's process id and monitor of an instance.
+
+    Raises:
+        InstanceError: it is not running.
+    """
     record = Instance(instance).record
     if record is None or record.pid is None:
         raise InstanceError(f"the instance `{instance}` is not running", hint="Run `inv bench` again.")
+    return record.pid, Address.from_text(record.qmp)
+
+
+def idle_values(process: int, monitor: Address) -> tuple[float, float]:
+    """MiB of memory, and percent of one processor, that a VM takes which is left alone from now on for some time.
+
+    Args:
+        process: QEMU's.
+        monitor: QEMU's, which nobody else may use meanwhile.
+
+    Raises:
+        InstanceError: it has ended, or its balloon tells nothing.
+    """
     time.sleep(_SETTLE)
     # first: asking the balloon is work for the guest
-    busy = processor_share(record.pid, _WATCHED)
-    with Monitor(Address.from_text(record.qmp)) as monitor:
-        used = used_mib(guest_statistics(monitor))
-    return [
-        Figure(name="memory used at idle (default image, fresh boot)", unit="MiB", value=used, goal=150),
-        Figure(name="processor used at idle (default image, fresh boot)", unit="% of one", value=100 * busy),
-    ]
+    busy = processor_share(process, _WATCHED)
+    with Monitor(monitor) as asked:
+        return used_mib(guest_statistics(asked)), 100 * busy
 
 
 def processor_share(process: int, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""The image that the bench measures in: a small Debian 13 tree with Python."""
+"""The image that the bench measures in: a small Debian 13 tree with Python and git."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from cofferdam.progress import Progress
 from cofferdam.tools.bootstrap import bootstrap
 
 _SUITE = "trixie"
-_PACKAGES = ("python3-minimal",)
+IMAGE = "cofferdam-bench/python"
+"""Its name in a VM."""
+_PACKAGES = ("python3-minimal", "git")
 
 
 def python_image(progress: Progress) -> Path:

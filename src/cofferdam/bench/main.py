@@ -9,29 +9,33 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from cofferdam.bench import stock
-from cofferdam.bench.client import Client, client_for
+from cofferdam.bench.client import Client, client_of
 from cofferdam.bench.containers import add_stock_runtime, start_times, throughput
+from cofferdam.bench.everyday import measure_everyday, our_side, stock_side
 from cofferdam.bench.idle import idle_figures
-from cofferdam.bench.image import python_image
-from cofferdam.bench.model import Figure, Pair, Report, in_turn
+from cofferdam.bench.image import IMAGE, python_image
+from cofferdam.bench.model import Figure, Pair, Report
 from cofferdam.bench.ports import measure_ports
 from cofferdam.bench.proxy import measure_proxy
 from cofferdam.bench.shares import measure_shares
+from cofferdam.bench.stock import stock_debian
+from cofferdam.bench.stockvm import Machine, stock_vm, words_for_tests
+from cofferdam.bench.transports import measure_transports
 from cofferdam.errors import InstanceError
 from cofferdam.image.build import build_vm
 from cofferdam.image.model import Image
 from cofferdam.machine import api
-from cofferdam.machine.report import BootReport
 from cofferdam.machine.settings import BootSettings
 from cofferdam.profile import load_profile
 from cofferdam.progress import Progress
 from cofferdam.tools.tree import ToolsTree, ensure_tools
 
 INSTANCE = "bench"
-IMAGE = "cofferdam-bench/python"
+_BOOTS = 3
+"""Figures of each side that count, at most, where one takes minutes on an emulated processor: boots, and files by 9p."""
 _RUNC = ("usr/bin/runc", "usr/sbin/runc")
 
 
@@ -51,12 +55,13 @@ def run_bench(runs: int, progress: Progress) -> Report:
         settings = BootSettings(name=INSTANCE, profile="debug", activate=False, shares=(share,))
         report = api.boot(settings, progress, image)
         try:
-            client = _client(report, tools, image)
+            client = client_of(report, tools, image)
             pairs, figures = _measure(client, report.accelerator, tools, layer, Path(share), runs, progress)
         finally:
             _remove()
-    with progress.stage("bench boot"):
-        pairs.append(_boot_pair(tools, image, report, min(runs, 3), progress))
+    words = words_for_tests(image.cmdline, release.cmdline)
+    machine = Machine(report.accelerator, settings.cpus, settings.memory, words, image.kernel)
+    pairs += _beside_debian(image, machine, tools, layer, runs, progress)
     return Report(
         machine=f"{_cpu()}, {os.cpu_count()} cores",
         accelerator=report.accelerator,
@@ -75,13 +80,6 @@ def _remove() -> None:
         api.remove(INSTANCE)
 
 
-def _client(report: BootReport, tools: ToolsTree, image: Image) -> Client:
-    row = api.status(INSTANCE)[0]
-    if image.ssh_key is None:
-        raise InstanceError("the image has no ssh", hint="Bench runs on the debug profile.")
-    return client_for(report, tools=tools.path, key=image.ssh_key, known_hosts=Path(str(row["ssh"]["known_hosts"])))
-
-
 def _measure(
     client: Client, accelerator: str, tools: ToolsTree, layer: Path, share: Path, runs: int, progress: Progress
 ) -> tuple[list[Pair], list[Figure]]:
@@ -98,7 +96,7 @@ def _measure(
         with progress.stage("bench proxy"):
             pairs, figures = measure_proxy(client, IMAGE, runs, accelerator)
         with progress.stage("bench shares"):
-            shared = measure_shares(client, IMAGE, share, runs)
+            shared = measure_shares(client, IMAGE, share, runs, accelerator)
         with progress.stage("bench ports"):
             published = measure_ports(client, IMAGE, runs, accelerator)
         return [starts, *inside, *shared, *published, *pairs], figures
@@ -122,33 +120,16 @@ def _sizes(image: Image) -> list[Figure]:
     ]
 
 
-def _boot_pair(tools: ToolsTree, image: Image, report: BootReport, runs: int, progress: Progress) -> Pair:
-    root = stock.stock_root(tools, progress)
-    settings = BootSettings(name=INSTANCE, profile="debug", activate=False)
-
-    def ours() -> float:
-        again = api.boot(settings, Progress(quiet=True), image)
-        seconds = again.seconds["docker"]
-        api.stop(INSTANCE)
-        return seconds
-
-    machine = stock.Machine(image, report.accelerator, settings.cpus, settings.memory)
-    try:
-        with tempfile.TemporaryDirectory(prefix="cofferdam-bench-") as name:
-            directory = Path(name)
-            disk = stock.first_boot(root, directory, machine)
-            series = in_turn(ours, lambda: stock.boot_seconds(disk, directory, machine), runs)
-    finally:
-        _remove()
-    return Pair(
-        name="power-on to Docker ready",
-        unit="s",
-        peer_name="stock Debian 13",
-        ours=series[0],
-        peer=series[1],
-        better="less",
-        goal=1 / 3,
-    )
+def _beside_debian(image: Image, machine: Machine, tools: ToolsTree, layer: Path, runs: int, progress: Progress) -> list[Pair]:
+    """Boots of ours and of the stock Debian, which is then also where virtiofs is compared with 9p."""
+    stock = stock_debian(tools, progress)
+    settings = BootSettings(name=INSTANCE, profile="debug", activate=False, cpus=machine.cpus, memory=machine.memory)
+    with stock_vm(stock, machine, layer, tools) as vm:
+        with progress.stage("bench everyday"), our_side(settings, image, tools, layer) as ours:
+            pairs = measure_everyday(ours, stock_side(vm, machine), min(runs, _BOOTS), machine.accelerator)
+        with progress.stage("bench 9p"):
+            debian = replace(machine, kernel=stock.kernel, initrd=stock.initrd)
+            return pairs + measure_transports(vm, debian, min(runs, _BOOTS), progress)
 
 
 def _cpu() -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 EMULATION = "tcg"
 """The accelerator that is none."""
+
+Measured = TypeVar("Measured")
 
 
 class Pair(BaseModel):
@@ -78,11 +80,11 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(ours: Callable[[], float], peer: Callable[[], float], runs: int) -> tuple[list[float], list[float]]:
-    """Measure A B B A A B …: `runs` figures of each, after one warm-up of each that does not count."""
+def in_turn(ours: Callable[[], Measured], peer: Callable[[], Measured], runs: int) -> tuple[list[Measured], list[Measured]]:
+    """Measure A B B A A B …: `runs` figures of each, or sets of figures, after one warm-up of each that does not count."""
     ours()
     peer()
-    series: tuple[list[float], list[float]] = ([], [])
+    series: tuple[list[Measured], list[Measured]] = ([], [])
     for number in range(runs):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             series[which].append((ours, peer)[which]())

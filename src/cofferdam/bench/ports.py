@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cofferdam.bench import portprobe
@@ -17,7 +19,8 @@ from cofferdam.machine.hostos import wait_until
 
 _PEER = "in the VM"
 _CONTAINER = "bench-port"
-_PORT = "8000"
+PORT = "8000"
+"""Where a container's server listens."""
 _READY_SECONDS = 120.0
 
 
@@ -42,19 +45,42 @@ def measure_ports(client: Client, image: str, runs: int, accelerator: str) -> li
     Raises:
         InstanceError: the port does not appear on the desktop.
     """
-    server = SERVING.replace("PORT", _PORT)
-    client.docker("run", "-d", "--name", _CONTAINER, "-p", _PORT, image, "python3", "-c", server)
-    try:
+    with serving(client, image) as published:
         address = client.docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", _CONTAINER).stdout.strip()
-        published = published_port(client.docker("port", _CONTAINER, _PORT).stdout)
+        return [_pair(client, row, published, address, runs) for row in table(scale(accelerator))]
+
+
+@contextmanager
+def serving(client: Client, image: str, forwarded: str = "") -> Iterator[str]:
+    """A container whose port is published, for the length of the block, which gets the port on the desktop.
+
+    Args:
+        client: of the VM.
+        image: has Python, and is in the VM.
+        forwarded: the desktop's port that leads to `PORT` of a VM which publishes nothing there by itself.
+
+    Raises:
+        InstanceError: the port does not appear on the desktop.
+    """
+    server = SERVING.replace("PORT", PORT)
+    publish = f"{PORT}:{PORT}" if forwarded else PORT
+    client.docker("run", "-d", "--name", _CONTAINER, "-p", publish, image, "python3", "-c", server)
+    try:
+        published = forwarded or published_port(client.docker("port", _CONTAINER, PORT).stdout)
         if not wait_until(lambda: answers(published), _READY_SECONDS):
             raise InstanceError(
                 f"port {published} of a container does not appear on {LOOPBACK}",
                 hint="See `inv logs --name bench` and docs/ports.md.",
             )
-        return [_pair(client, row, published, address, runs) for row in table(scale(accelerator))]
+        yield published
     finally:
         client.docker("rm", "-f", _CONTAINER)
+
+
+def from_desktop(row: Row, published: str) -> float:
+    """A row's figure from the desktop, in the row's unit."""
+    name, argument = row.workload
+    return portprobe.WORKLOADS[name](LOOPBACK, published, argument)
 
 
 def published_port(text: str) -> str:
@@ -74,12 +100,9 @@ def answers(port: str) -> bool:
 def _pair(client: Client, row: Row, published: str, address: str, runs: int) -> Pair:
     name, argument = row.workload
 
-    def ours() -> float:
-        return portprobe.WORKLOADS[name](LOOPBACK, published, argument)
-
     def peer() -> float:
-        words = shlex.join(["python3", "-IS", "-", address, _PORT, name, argument])
+        words = shlex.join(["python3", "-IS", "-", address, PORT, name, argument])
         return float(json.loads(client.shell(words, input=Path(portprobe.__file__).read_bytes())))
 
-    series = in_turn(ours, peer, runs)
+    series = in_turn(lambda: from_desktop(row, published), peer, runs)
     return Pair(name=row.name, unit=row.unit, peer_name=_PEER, ours=series[0], peer=series[1], better=row.better, goal=row.goal)

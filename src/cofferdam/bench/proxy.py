@@ -25,15 +25,16 @@ _ADDED_GOAL = 3.0
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of each workload is enough to be measured: requests, and MiB of a stream."""
+    """How much of each workload is enough to be measured: requests, MiB of a stream, and files of a tree."""
 
     requests: int
     mib: int
+    files: int
 
 
 def scale(accelerator: str) -> Scale:
     """Less where the processor is emulated, and every request takes tens of milliseconds."""
-    return Scale(200, 32) if accelerator == EMULATION else Scale(4000, 128)
+    return Scale(200, 32, 2_000) if accelerator == EMULATION else Scale(4000, 128, 10_000)
 
 
 @dataclass(frozen=True)

@@ -47,15 +47,15 @@ with open("DIR/bench.read", "wb", buffering=0) as sink:
     for _ in range(64):
         sink.write(block)
     os.fsync(sink.fileno())
-for number in range(2000):
-    directory = f"DIR/bench.tree/{number % 40}"
+for number in range(TREE):
+    directory = f"DIR/bench.tree/{number % (TREE // 50)}"
     os.makedirs(directory, exist_ok=True)
     with open(f"{directory}/{number}", "wb") as sink:
         sink.write(block[:2048])
 if os.spawnlp(os.P_WAIT, "tar", "tar", "-cf", "ARCHIVE", "-C", "DIR", "bench.tree"):
     raise SystemExit("tar has failed")
 """
-"""Not a measurement itself: a file of 64 MiB and a tree of 2000 small files in a directory, and ARCHIVE with that tree."""
+"""Not a measurement itself: a file of 64 MiB and a tree of TREE small files in a directory, and ARCHIVE with that tree."""
 
 READS = """
 import os, time
@@ -86,7 +86,7 @@ os.mkdir("DIR/bench.out")
 start = time.perf_counter()
 if os.spawnlp(os.P_WAIT, "tar", "tar", "-xf", "ARCHIVE", "--no-same-owner", "-C", "DIR/bench.out"):
     raise SystemExit("tar has failed")
-print(2000 / (time.perf_counter() - start))
+print(TREE / (time.perf_counter() - start))
 os.spawnlp(os.P_WAIT, "rm", "rm", "-r", "DIR/bench.out")
 """
 """Files a second that tar makes of FILLING's archive."""
@@ -95,13 +95,36 @@ LOOKING = """
 import os, time
 start = time.perf_counter()
 count = 0
-for directory, _, names in os.walk("DIR/bench.tree"):
+for directory, inner, names in os.walk("DIR/bench.tree"):
+    if ".git" in inner:
+        inner.remove(".git")
     for name in names:
         os.stat(f"{directory}/{name}")
         count += 1
 print(count / (time.perf_counter() - start))
 """
 """Files a second of FILLING's tree that are found and asked for their status."""
+
+COMMITTING = """
+import subprocess
+git = ["git", "-c", "safe.directory=*", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-C", "DIR/bench.tree"]
+for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "bench"]):
+    subprocess.run([*git, *words], check=True, stdout=subprocess.DEVNULL)
+"""
+"""Not a measurement itself: FILLING's tree becomes a git repository with one commit."""
+
+STATUS = """
+import subprocess, time
+start = time.perf_counter()
+done = subprocess.run(
+    ["git", "-c", "safe.directory=*", "-C", "DIR/bench.tree", "status", "--porcelain"], check=True, capture_output=True
+)
+took = time.perf_counter() - start
+if done.stdout:
+    raise SystemExit("git status tells of changes")
+print(TREE / took)
+"""
+"""Files a second of COMMITTING's repository that git status looks at; it finds none changed."""
 
 SERVING = """
 import socket

@@ -132,6 +132,7 @@ def test_only_the_streams_have_a_ratio_to_reach() -> None:
 def test_emulation_gets_less_to_do() -> None:
     assert scale("tcg").requests < scale("kvm").requests
     assert scale("tcg").mib < scale("whpx").mib == scale("kvm").mib
+    assert scale("tcg").files < scale("kvm").files
 
 
 @dataclass

@@ -17,27 +17,31 @@ import pytest
 from cofferdam.bench import idle, portprobe
 from cofferdam.bench.ports import answers, published_port, table
 from cofferdam.bench.proxy import scale
-from cofferdam.bench.shares import ROWS, script
-from cofferdam.bench.workloads import FILLING, SERVING
+from cofferdam.bench.shares import PREPARING, ROWS, script
+from cofferdam.bench.workloads import SERVING
 from cofferdam.errors import InstanceError
 from cofferdam.machine.hostos import wait_until
 
 
 def python(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-IS", "-c", script(text, str(directory / "work"), str(directory / "tar"))]
+    words = [sys.executable, "-IS", "-c", script(text, str(directory / "work"), FILES, str(directory / "tar"))]
     return subprocess.run(words, capture_output=True, text=True, timeout=300)
+
+
+FILES = scale("tcg").files
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bench")
     (directory / "work").mkdir()
-    done = python(FILLING, directory)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    for text in PREPARING:
+        done = python(text, directory)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
     return directory
 
 
-@pytest.mark.parametrize("text", [row[2] for row in ROWS], ids=[row[0].removeprefix("share: ") for row in ROWS])
+@pytest.mark.parametrize("text", [row[2] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_a_workload_prints_one_rate_and_leaves_nothing_behind(filled: Path, text: str) -> None:
     before = sorted(os.listdir(filled / "work"))
     done = python(text, filled)
@@ -47,10 +51,25 @@ def test_a_workload_prints_one_rate_and_leaves_nothing_behind(filled: Path, text
 
 
 def test_the_trees_hold_what_the_rows_count(filled: Path) -> None:
-    assert sum(len(names) for _, _, names in os.walk(filled / "work/bench.tree")) == 2000
+    tree = filled / "work/bench.tree"
+    assert sum(len(list(each.iterdir())) for each in tree.iterdir() if each.name != ".git") == FILES
+    tracked = subprocess.run(["git", "-C", tree, "ls-files"], capture_output=True, text=True, check=True).stdout.split()
+    assert len(tracked) == FILES
     assert (filled / "work/bench.read").stat().st_size == 16384 * 4096
     listed = subprocess.run(["tar", "-tf", filled / "tar"], capture_output=True, text=True, check=True).stdout.split()
-    assert sum(not name.endswith("/") for name in listed) == 2000
+    assert sum(not name.endswith("/") for name in listed) == FILES
+
+
+def test_a_status_that_tells_of_changes_is_no_figure(filled: Path) -> None:
+    status = next(text for name, _, text in ROWS if "git status" in name)
+    added = filled / "work/bench.tree/added"
+    added.touch()
+    try:
+        done = python(status, filled)
+    finally:
+        added.unlink()
+    assert done.returncode != 0
+    assert (done.stdout, "tells of changes" in done.stderr) == ("", True)
 
 
 def test_a_tar_that_fails_is_no_figure(filled: Path, tmp_path: Path) -> None:
