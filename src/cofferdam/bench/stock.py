@@ -46,7 +46,14 @@ _UNIT = "\\n".join(
     ]
 )
 _NETWORK = "[Match]\\nName=e*\\n[Network]\\nDHCP=yes\\n"
+# As the test images have it (docs/profiles.md), or the two would not be compared alike.
+ENVIRONMENT = "Environment=GOGC=400"
+_ENGINE = (
+    'for unit in docker containerd; do mkdir -p "$1/etc/systemd/system/$unit.service.d"; '
+    f"printf '[Service]\\n{ENVIRONMENT}\\n' >\"$1/etc/systemd/system/$unit.service.d/garbage.conf\"; done"
+)
 _HOOKS = (
+    _ENGINE,
     f"printf '{_UNIT}' >\"$1/etc/systemd/system/bench-ready.service\"",
     f"printf '{_NETWORK}' >\"$1/etc/systemd/network/80-dhcp.network\"",
     "printf '/dev/vda / ext4 defaults 0 1\\n' >\"$1/etc/fstab\"",

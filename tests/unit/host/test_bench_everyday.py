@@ -12,10 +12,12 @@ from cofferdam.bench.client import Client
 from cofferdam.bench.everyday import FIRST_RUN, PEER, READY, pairs, table
 from cofferdam.bench.model import in_turn
 from cofferdam.bench.proxy import scale
+from cofferdam.bench.stock import ENVIRONMENT
 from cofferdam.bench.stockvm import Machine, StockVm, arguments, words_for_tests
 from cofferdam.bench.transports import missing, transport_words
 from cofferdam.machine.cmdline import DOCKER_GUEST_PORT
 from cofferdam.profile import load_profile
+from cofferdam.rootfs.entries import ROOTFS
 
 CLIENT = Client({}, 2201, "docker", Path("config"), Path("key"), Path("known_hosts"))
 VM = StockVm(Path("/vm"), CLIENT, 2301, 2401, b"ssh-ed25519 AAAA bench")
@@ -32,6 +34,12 @@ def test_the_stock_debian_gets_the_words_that_debug_has_beyond_default_and_none_
     line = value(arguments(VM, replace(MACHINE, words=words), keep=False), "-append").split()
     assert line[-3:] == words
     assert not set(words) & set(value(arguments(VM, replace(MACHINE, words=[]), keep=False), "-append").split())
+
+
+def test_the_stock_debians_engine_collects_garbage_as_that_of_debug() -> None:
+    for unit in ("docker", "containerd"):
+        file = ROOTFS / f"overlay/debug/usr/lib/systemd/system/{unit}.service.d/garbage.conf"
+        assert file.read_text(encoding="ascii").splitlines()[-2:] == ["[Service]", ENVIRONMENT]
 
 
 def test_what_a_boot_writes_is_thrown_away_unless_it_is_the_first() -> None:
