@@ -337,7 +337,7 @@ def test_a_thousand_slow_clients_do_not_stop_another(stage):
             slow.append(client)
         started = time.monotonic()
         assert status(stage.send(request())) == 200
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < connection.HEAD_TIME / 2, "it waited for the slow ones"
     finally:
         for client in slow:
             client.close()

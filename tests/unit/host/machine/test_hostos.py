@@ -176,4 +176,4 @@ def test_wait_until():
     assert wait_until(lambda: next(answers), 5, step=0.001)
     start = time.monotonic()
     assert not wait_until(lambda: False, 0.1, step=0.01)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
