@@ -104,12 +104,46 @@ def test_an_unknown_format_is_refused(image):
         ("Artistic or GPL-1+", "Artistic-1.0 OR GPL-1.0-or-later"),
         ("GPL-2 and MIT", "GPL-2.0-only AND MIT"),
         ("public-domain", "LicenseRef-p-public-domain"),
-        ("GPL-2+ with OpenSSL exception", "LicenseRef-p-GPL-2-with-OpenSSL-exception"),
+        ("GPL-2 with OpenSSL exception", "LicenseRef-p-GPL-2-with-OpenSSL-exception"),
+        ("GPL-2+ with OpenSSL exception", "LicenseRef-p-GPL-2-plus-with-OpenSSL-exception"),
+        ("zlib/libpng", "Zlib"),
         ("A or B, and C", "LicenseRef-p-A-or-B-and-C"),
     ],
 )
 def test_debians_names_of_licences(debian, spdx):
     assert to_spdx("p", debian)[0] == spdx
+
+
+SEVERAL = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+
+Files: *
+Copyright: Larry
+License: REGCOMP, and GPL-1+ or Artistic
+
+Files: a
+Copyright: nobody
+License: public-domain
+ Ada gave it away.
+
+Files: b
+Copyright: nobody
+License: public-domain
+ Grace never asked for it.
+
+License: REGCOMP
+ Do not blame Henry.
+
+License: GPL-1+
+ The usual place.
+"""
+
+
+def test_no_text_of_a_licence_is_lost():
+    texts = read_licence("p", SEVERAL).texts
+    assert texts["LicenseRef-p-public-domain"] == "Ada gave it away.\n\nGrace never asked for it."
+    mixed = texts["LicenseRef-p-REGCOMP-and-GPL-1-plus-or-Artistic"]
+    assert mixed.startswith("REGCOMP, and GPL-1+ or Artistic\n\n")
+    assert "REGCOMP:\nDo not blame Henry." in mixed and "GPL-1+:\nThe usual place." in mixed
 
 
 @pytest.mark.parametrize("text", ["", "Format: nonsense", "Format: 1\n\nFiles *\n", "\x00\n\n:"])
