@@ -64,6 +64,29 @@ def test_spdx_holds_the_same(image):
     assert len(contained) == len(parts) - 1
 
 
+def test_documents_that_differ_have_identifiers_that_differ(image, monkeypatch):
+    """Both formats want one that no other document has; the same image is in the releases of several commits."""
+
+    def names(epoch):
+        cyclonedx, spdx = (json.loads(make_sbom(image, ingredients(image), kind, epoch)) for kind in ("cyclonedx", "spdx"))
+        return cyclonedx["serialNumber"], spdx["documentNamespace"]
+
+    one, later = names(EPOCH), names(EPOCH + 1)
+    monkeypatch.setattr("cofferdam.release.inventory._version", lambda _: "9.9.9")
+    other = names(EPOCH)
+    assert len({*one, *later, *other}) == 6
+
+
+@pytest.mark.parametrize("kind", ["cyclonedx", "spdx"])
+def test_the_image_as_a_whole_is_under_no_single_licence(image, kind):
+    found = document(image, kind)
+    if kind == "cyclonedx":
+        assert "licenses" not in found["metadata"]["component"] and "copyright" not in found["metadata"]["component"]
+    else:
+        (whole,) = [each for each in found["packages"] if each["name"] == "cofferdam-default"]
+        assert (whole["licenseDeclared"], whole["copyrightText"]) == ("NOASSERTION", "NOASSERTION")
+
+
 @pytest.mark.parametrize(
     ("kind", "text"), [("cyclonedx", '{"bomFormat": "CycloneDX"}'), ("spdx", '{"spdxVersion": "SPDX-2.3"}'), ("spdx", "[]")]
 )
