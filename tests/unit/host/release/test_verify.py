@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam.errors import UsageError
+from cofferdam.errors import HostError, UsageError
 from cofferdam.release.keys import load_signing_key, new_signing_key
 from cofferdam.release.signature import sign
 from cofferdam.release.sums import make_sums
@@ -90,6 +91,32 @@ def test_packages_go_with_a_release(release, keys, tmp_path):
     assert wrong(folder, keys) == []
     (folder / "packages/demo_2%3A1.0+b1~x_all.deb").write_bytes(b"bad")
     assert wrong(folder, keys) == ["sums"]
+
+
+def test_a_release_is_readable_whatever_the_umask(release, keys, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/demo_1_all.deb").write_bytes(b"deb")
+    before = os.umask(0o077)
+    try:
+        folder = release("closed", packages=tmp_path / "kept")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+    assert {name: mode for name, mode in modes.items() if mode != (0o755 if name in ("closed", "packages") else 0o644)} == {}
+
+
+def test_a_release_that_there_is_no_room_for_is_told_and_leaves_nothing(release, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("cofferdam.release.folder.shutil.copyfile", full)
+    with pytest.raises(HostError, match="No space left"):
+        release("full")
+    assert [path.name for path in tmp_path.iterdir()] == []
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError, match="cannot be made"):
+        release("file/full")
 
 
 def flip(folder: Path, name: str) -> None:
