@@ -240,9 +240,10 @@ def test_the_suites_offer_is_the_newest_by_debians_order(tmp_path):
     (tmp_path / "x_Packages").write_text(text)
     offered = newest(tmp_path)
     assert {each.name: each.version for each in offered.values()} == {"demo": "1.10-1", "kept": "1:0.1"}
-    locked = [package("demo", "1.9-1", "1.9-1"), package("kept", "1:0.1", "1:0.1"), package("gone", "1", "1")]
+    locked = [package("demo", "1.9-1", "1.9-1"), package("kept", "1:0.1", "another"), package("gone", "1", "1")]
     assert [(each.name, each.found) for each in changes("root", locked, offered)] == [
         ("demo", "1.10-1 all (1.10-1)"),
+        ("kept", "1:0.1 all (1:0.1)"),
         ("gone", ""),
     ]
 

@@ -45,6 +45,8 @@ def test_cyclonedx_holds_packages_with_licences(image):
     assert "licenses" not in parts["silent"]
     assert parts["linux"]["licenses"] == [{"expression": "GPL-2.0-only WITH Linux-syscall-note"}]
     assert parts["linux"]["purl"].startswith("pkg:deb/debian/linux-source-7.3@7.3.4-1~bpo13%2B1")
+    assert {"name": "cofferdam:source", "value": "crun"} in parts["libcrun"]["properties"]
+    assert {"name": "cofferdam:config-sha256", "value": "c" * 64} in parts["linux"]["properties"]
 
 
 def test_spdx_holds_the_same(image):
@@ -54,6 +56,14 @@ def test_spdx_holds_the_same(image):
     assert (
         parts["crun"]["licenseDeclared"]
         == "(MIT OR LGPL-2.1-only) AND GPL-2.0-or-later AND LicenseRef-crun-public-domain-by-hand"
+    )
+    assert "2002 Grace" in parts["crun"]["copyrightText"]
+    assert parts["libcrun"]["sourceInfo"] == "source: crun"
+    (purl,) = parts["crun"]["externalRefs"]
+    assert (purl["referenceCategory"], purl["referenceType"], purl["referenceLocator"]) == (
+        "PACKAGE-MANAGER",
+        "purl",
+        "pkg:deb/debian/crun@1.21-1%2Bb2?arch=amd64&distro=trixie",
     )
     assert parts["silent"]["licenseDeclared"] == "NOASSERTION"
     texts = {each["licenseId"]: each["extractedText"] for each in found["hasExtractedLicensingInfos"]}

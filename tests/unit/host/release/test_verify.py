@@ -16,6 +16,8 @@ from cofferdam.release.keys import load_signing_key, new_signing_key
 from cofferdam.release.signature import sign
 from cofferdam.release.sums import make_sums
 from cofferdam.release.verify import _CHECKS, NotVerifiedError, trusted, verify
+from cofferdam.tools.packages import RECORD, Contents
+from vmtest.releases import package
 
 DISK = "cofferdam-1.2.0-default.raw.zst"
 CDX = "cofferdam-1.2.0-default.cdx.json"
@@ -269,6 +271,17 @@ def test_a_release_is_never_replaced_and_never_half_made(release, folder, tmp_pa
         release("other", version="1.0/../2")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert not (tmp_path / "other").exists() and folder.is_dir()
+
+
+def test_the_provenance_names_the_packages_that_made_a_disk(home, release):
+    tools = Contents(packages=[package("mtools")], archives=[])
+    (home / RECORD).write_text(tools.model_dump_json())
+    try:
+        folder = release("disk", formats=("raw",))
+    finally:
+        (home / RECORD).unlink()
+    definition = json.loads((folder / "provenance.intoto.json").read_text())["predicate"]["buildDefinition"]
+    assert "mtools" in {each["name"] for each in definition["resolvedDependencies"]}
 
 
 def test_the_provenance_names_what_it_was_made_from(folder):
