@@ -12,7 +12,7 @@ from cofferdam.errors import BootError, InstanceError, UsageError
 from cofferdam.guestconfig import seal
 from cofferdam.image.securekey import new_secure_boot_key
 from cofferdam.machine import boot as booting
-from cofferdam.machine import prepare
+from cofferdam.machine import launch, prepare
 from cofferdam.machine.dataformat import NewerDataError, disk_format, luks_label, refuse_newer
 from cofferdam.machine.firmware import boot_disk
 from cofferdam.machine.hostos import process_start
@@ -224,3 +224,20 @@ def test_the_recovery_key_does_not_stay_among_what_is_handed_over(host, instance
     with pytest.raises(OSError, match="no room"):
         host.boot("kvm=ok", image, tpm=True, format="raw", secure_boot="keys")
     assert seen == [fails == "_attempts"] and not found.exists()
+
+
+@pytest.mark.parametrize(
+    "qemu", ["Could not set up host forwarding rule 'tcp::2376'", "tpm-emulator: Could not connect to the TPM"]
+)
+def test_a_tpm_that_ended_with_a_qemu_that_did_not_start_does_not_hide_why(instance, record, qemu):
+    """It ends with QEMU's connection, whatever QEMU ended for."""
+    process = spawn([sys.executable, "-c", "raise SystemExit(1)"])
+    process.wait()
+    record.tpm = ServedTpm(pid=process.pid, process_start="1")
+    instance.qemu_log.write_text(f"{qemu}\n")
+    instance.tpm_log.write_text("swtpm: Data client disconnected\n")
+    facts = dict.fromkeys(("settings", "image", "facts", "credentials", "policy", "progress"))
+    error = launch._start_failure(launch.Launch(instance=instance, **facts), record, process)
+    assert isinstance(error, launch.PortTaken) == ("forwarding" in qemu)
+    assert qemu in str(error) and str(error).endswith("its TPM ended, too\n    swtpm: Data client disconnected")
+    assert (error.hint, error.log) == ("See QEMU's log.", instance.qemu_log)
