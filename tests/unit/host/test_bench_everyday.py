@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cofferdam.bench import main as bench
 from cofferdam.bench.client import Client
 from cofferdam.bench.everyday import FIRST_RUN, PEER, READY, pairs, table
-from cofferdam.bench.model import in_turn
+from cofferdam.bench.model import Pair, in_turn
 from cofferdam.bench.proxy import scale
-from cofferdam.bench.stock import ENVIRONMENT
+from cofferdam.bench.stock import ENVIRONMENT, Stock
 from cofferdam.bench.stockvm import Machine, StockVm, arguments, words_for_tests
 from cofferdam.bench.transports import missing, transport_words
+from cofferdam.errors import BuildError
 from cofferdam.machine.cmdline import DOCKER_GUEST_PORT
 from cofferdam.profile import load_profile
+from cofferdam.progress import Progress
 from cofferdam.rootfs.entries import ROOTFS
 
 CLIENT = Client({}, 2201, "docker", Path("config"), Path("key"), Path("known_hosts"))
@@ -117,3 +121,17 @@ def test_the_two_ways_have_a_tag_each_and_share_the_memory_of_the_machine() -> N
     assert value(words, "-fsdev") == "local,id=nine,path=/vm/9p,security_model=none"
     devices = [words[number + 1] for number, word in enumerate(words) if word == "-device"]
     assert [each.rpartition("tag=")[2].partition(",")[0] for each in devices] == ["virtiofs", "9p"]
+
+
+def test_what_was_measured_is_kept_when_a_stock_debian_with_9p_does_not_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    def panics(*_: object) -> list[Pair]:
+        raise BuildError("the stock Debian did not bring Docker up", hint="none")
+
+    measured = [Pair(name="first", unit="s", peer_name="peer", ours=[1.0], peer=[2.0], better="less")]
+    given = {"stock_debian": Stock(*[Path("/x")] * 4), "measure_everyday": measured, "stock_side": None}
+    for name, value_ in given.items():
+        monkeypatch.setattr(bench, name, lambda *_, value_=value_: value_)
+    for name in ("stock_vm", "our_side"):
+        monkeypatch.setattr(bench, name, lambda *_: nullcontext())
+    monkeypatch.setattr(bench, "measure_transports", panics)
+    assert bench._beside_debian(None, MACHINE, None, Path("/layer"), 1, Progress(quiet=True)) == measured
