@@ -26,7 +26,7 @@ from cofferdam.machine.report import BootReport
 from cofferdam.machine.settings import BootSettings
 from cofferdam.machine.ssh import write_known_hosts
 from cofferdam.machine.stored import completed, remember, take_again
-from cofferdam.machine.tpm.sealing import key_to_hand_over
+from cofferdam.machine.tpm.sealing import key_to_hand_over, require_sealed
 from cofferdam.progress import Progress
 
 
@@ -198,6 +198,7 @@ def _attempt(this: Launch, candidate: accel.Candidate, why: str, notes: list[str
         with this.progress.stage("boot", f"{instance.name} with {candidate.accelerator}"):
             timeline = run_machine(this, record)
             ping(record.docker_port, this.credentials.client)
+        require_sealed(instance, this.settings)
         return _finish(this, record, timeline, notes)
     except BaseException:
         # Failed or interrupted: no machine, context or record stays behind; disk, credentials and logs do.

@@ -6,7 +6,7 @@ import re
 import secrets
 from pathlib import Path
 
-from cofferdam.errors import InstanceError, UsageError
+from cofferdam.errors import BootError, InstanceError, UsageError
 from cofferdam.guestconfig import seal
 from cofferdam.machine.dataformat import disk_format, luks_label
 from cofferdam.machine.hostos import write_private
@@ -94,6 +94,18 @@ def refuse_without_tpm(instance: Instance) -> None:
     text = f"the data disk of instance `{instance.name}` is sealed to a TPM"
     hint = f"Boot it with one: `inv boot{instance.option} --tpm --format raw --secure-boot DIR`."
     raise InstanceError(text, hint=hint)
+
+
+def require_sealed(instance: Instance, settings: BootSettings) -> None:
+    """Refuse a guest that was given a TPM and has made a plain data disk all the same.
+
+    Raises:
+        BootError: it has.
+    """
+    if settings.tpm and luks_label(instance.data_disk) is None:
+        text = f"the guest of instance `{instance.name}` has not sealed its data disk: its image is of before there was sealing"
+        gone = f"`inv delete{instance.option} --data` (the disk is new, nothing of yours is on it)"
+        raise BootError(text, hint=f"Boot a later image after {gone}, or this one without --tpm.")
 
 
 def read_recovery_key(path: Path) -> bytes:

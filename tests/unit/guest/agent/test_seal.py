@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
+import cofferdam_guest
 from cofferdam_guest.agent import seal
 from cofferdam_guest.agent.programs import DiskError
 from cofferdam_guest.config.seal import MAKING, luks_label
@@ -76,6 +79,27 @@ def test_without_a_tpm_or_a_signed_word_nothing_is_sealed(machine):
     os.unlink(seal.TPM)
     assert machine.unlock(blank=True) == machine.device
     assert machine.ran == []
+
+
+@pytest.mark.parametrize("lost", ["tpm", "word"])
+def test_a_disk_that_is_to_be_sealed_is_not_made_plain(machine, lost):
+    """The host has handed over the key of a boot with a TPM, and the guest sees none, or nothing signed."""
+    machine.disk(b"")
+    machine.write("key", b"k")
+    if lost == "tpm":
+        os.unlink(seal.TPM)
+    else:
+        machine.write("cmdline", b"ro --\n")
+    with pytest.raises(DiskError, match=r"is to be sealed.*nothing was written"):
+        machine.unlock(blank=True)
+    assert machine.ran == []
+
+
+def test_a_boot_without_a_tpm_does_not_wait_for_what_only_sealing_needs():
+    (top,) = {os.path.dirname(each) for each in cofferdam_guest.__path__}
+    code = f"import sys; sys.path.insert(0, {top!r}); from cofferdam_guest.agent import datadisk; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-IS", "-c", code], capture_output=True, text=True, check=True)
+    assert not {"hashlib", "json", "re"} & set(done.stdout.split())
 
 
 def test_a_blank_disk_is_sealed_and_opened_by_the_tpm_before_anything_is_in_it(machine):

@@ -7,13 +7,14 @@ import sys
 
 import pytest
 
-from cofferdam.errors import InstanceError, UsageError
+from cofferdam.errors import BootError, InstanceError, UsageError
 from cofferdam.guestconfig import seal
 from cofferdam.image.securekey import new_secure_boot_key
+from cofferdam.machine import prepare
 from cofferdam.machine.dataformat import NewerDataError, disk_format, luks_label, refuse_newer
 from cofferdam.machine.firmware import boot_disk
 from cofferdam.machine.hostos import process_start
-from cofferdam.machine.instance import ServedTpm
+from cofferdam.machine.instance import ServedTpm, State
 from cofferdam.machine.settings import boot_settings
 from cofferdam.machine.stored import bury, remember, take_again
 from cofferdam.machine.stored import latest as latest_boot
@@ -21,7 +22,9 @@ from cofferdam.machine.tpm.sealing import check_key_size, key_to_hand_over
 from cofferdam.machine.tpm.server import program, server_arguments, tpm_ended
 from cofferdam.progress import Progress
 from cofferdam.run import spawn
+from unit.host.machine import test_lifecycle as lifecycle
 
+host = lifecycle.host
 TPM = boot_settings(tpm=True, format="raw", secure_boot="keys")
 PLAIN = boot_settings()
 
@@ -165,3 +168,13 @@ def test_a_tpm_without_a_machine_is_ended_with_the_rest(instance, record):
     assert tpm_ended(record)
     record.tpm = None
     assert not tpm_ended(record)
+
+
+def test_a_guest_that_leaves_the_disk_unsealed_does_not_run_on(host, instance, monkeypatch):
+    """An image of before there was sealing makes a plain disk with a TPM as well as without."""
+    monkeypatch.setattr(prepare, "boot_disk", lambda *_: None)
+    with pytest.raises(BootError, match="has not sealed its data disk") as caught:
+        host.boot("kvm=ok", tpm=True, format="raw", secure_boot="keys")
+    assert "inv delete --name box --data" in caught.value.hint
+    assert instance.state() is State.STOPPED and lifecycle.docker_contexts() == []
+    assert lifecycle.left_over(instance) == {"recovery.key"}

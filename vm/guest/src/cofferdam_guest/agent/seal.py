@@ -6,8 +6,6 @@ The key is sealed to what firmware says of Secure Boot (PCR 7) and to a signatur
 command line, which is measured itself, and a signature is worth what its key is.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 
@@ -61,6 +59,10 @@ def provide(digest: str) -> None:
     Raises:
         DiskError: they are not there, or are not those of the signed command line.
     """
+    # Every boot loads this module, and OpenSSL's library is as large as all that a boot without a TPM reads here.
+    import hashlib
+    import json
+
     try:
         with open(_partition(), "rb") as disk:
             found = json.loads(disk.read(_LARGEST_PART).rstrip(b"\0"))
@@ -103,6 +105,9 @@ def unlock(device: str, format_inside: Callable[[str], None], *, blank: bool) ->
         if label is not None:
             why = "this machine has none that measured a signed image; nothing was written"
             raise DiskError(f"the data disk is sealed to a TPM, and {why}. Boot it with --tpm, --format and --secure-boot")
+        if os.path.exists(KEY):
+            text = "the data disk is to be sealed to a TPM, and this machine has none that measured a signed image"
+            raise DiskError(f"{text}; nothing was written. `inv logs` shows what the kernel says of it")
         return device
     if label is None and not blank:
         raise DiskError("this machine has a TPM, and the data disk is not sealed to it; it is not touched. Boot it without --tpm")
