@@ -17,6 +17,9 @@ from cofferdam.progress import Progress
 from cofferdam.run import CommandError, run
 from cofferdam.verbs import console, show, show_json
 
+_LONGEST_EPOCH = 11
+"""Digits of a number of seconds: enough for the year 5138."""
+
 
 def lock(*, update: bool = False, keep: str = "", as_json: bool = False) -> bool:
     """Compare the lock with what the suites offer; or write it anew, or keep its package files.
@@ -33,12 +36,23 @@ def lock(*, update: bool = False, keep: str = "", as_json: bool = False) -> bool
         raise UsageError("--update and --keep are two things", hint="Run `inv lock --update` first, then `inv lock --keep DIR`.")
     progress = Progress()
     if update:
-        show([f"locked         vm/lock/{name}.json" for name in locks.update(progress)])
-        show("next           git diff vm/lock; inv build-vm --locked")
+        names = locks.update(progress)
+        if as_json:
+            show_json({"locked": [f"vm/lock/{name}.json" for name in names]})
+        else:
+            show(
+                [
+                    *(f"locked         vm/lock/{name}.json" for name in names),
+                    "next           git diff vm/lock; inv build-vm --locked",
+                ]
+            )
         return True
     if keep:
         count = locks.keep_packages(Path(keep).absolute(), progress)
-        show([f"kept           {count} package files in {keep}", f"next           inv build-vm --locked --packages {keep}"])
+        if as_json:
+            show_json({"kept": count, "directory": keep})
+        else:
+            show([f"kept           {count} package files in {keep}", f"next           inv build-vm --locked --packages {keep}"])
         return True
     found = locks.compare(progress)
     if as_json:
@@ -182,7 +196,7 @@ def source_epoch() -> int:
         HostError: there is neither.
     """
     if word := os.environ.get("SOURCE_DATE_EPOCH"):
-        if not (word.isascii() and word.isdecimal()):
+        if not (word.isascii() and word.isdecimal() and len(word) <= _LONGEST_EPOCH):
             raise UsageError(f"SOURCE_DATE_EPOCH={word}: not a number of seconds", hint="Set it to a number, or unset it.")
         return int(word)
     try:

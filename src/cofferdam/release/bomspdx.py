@@ -66,7 +66,11 @@ def write(found: Inventory, epoch: int, name: str) -> str:
     )
     sink = StringIO()
     write_document_to_stream(document, sink, validate=False)
-    return json.dumps(json.loads(sink.getvalue()), indent=1) + "\n"
+    written = json.loads(sink.getvalue())
+    for each in (reference for package in written["packages"] for reference in package.get("externalRefs", [])):
+        # The library writes `PACKAGE_MANAGER`, which was the word before SPDX 2.3.
+        each["referenceCategory"] = each["referenceCategory"].replace("_", "-")
+    return json.dumps(written, indent=1) + "\n"
 
 
 def problems(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cofferdam.cache import file_digest
-from cofferdam.errors import UsageError
+from cofferdam.errors import HostError, UsageError
 from cofferdam.progress import Progress
 from cofferdam.release.manifest import CONTAINER_DISKS, Artefact, ReleaseManifest
 from cofferdam.release.packing import unpacked_file
@@ -39,6 +39,7 @@ def publish_container_disk(
     Raises:
         NotVerifiedError: the folder cannot be trusted.
         UsageError: it has no such disk, or something else has the tag.
+        HostError: there is no room for the layer.
         RegistryError: the registry refuses.
     """
     manifest = trusted(folder, key)
@@ -46,7 +47,7 @@ def publish_container_disk(
     with tempfile.TemporaryDirectory(prefix="cofferdam-publish-") as name:
         work = Path(name)
         with progress.stage("disk", disk.name):
-            layer = write_layer(work, unpacked_file(folder / disk.name, work))
+            layer = _layer(work, folder / disk.name)
         config = work / "config.json"
         config.write_text(json.dumps(image_config(layer, manifest)), encoding="utf-8")
         place = target(reference, version_tag(manifest.version))
@@ -71,6 +72,14 @@ def choose_disk(manifest: ReleaseManifest, profile: str, kind: str = "") -> Arte
             hint=f"It has: {', '.join(each.name for each in manifest.artefacts)}.",
         )
     return found
+
+
+def _layer(work: Path, disk: Path) -> Path:
+    try:
+        return write_layer(work, unpacked_file(disk, work))
+    except OSError as error:
+        hint = "Make room, or set TMPDIR to a directory that has room for twice the disk."
+        raise HostError(f"{disk.name} cannot be unpacked in {work.parent}: {error.strerror}", hint=hint) from error
 
 
 def write_layer(work: Path, disk: Path) -> Path:

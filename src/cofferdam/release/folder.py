@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
 from cofferdam.cache import file_digest
-from cofferdam.errors import BuildError, UsageError
+from cofferdam.errors import BuildError, HostError, UsageError
 from cofferdam.image.model import Image, Ingredients
 from cofferdam.release.manifest import (
     MANIFEST,
@@ -77,11 +77,15 @@ def assemble(
     Raises:
         UsageError: the folder is there, or a name cannot be one of a release.
         BuildError: an image is missing, or does not say what it was made with.
+        HostError: the folder cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} is there already", hint="Releases are never replaced: name another folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise _unwritten(target, error) from error
     try:
         work.chmod(0o755)
         artefacts = [_take(work, version, each) for each in built]
@@ -108,9 +112,16 @@ def assemble(
         raise BuildError(f"there is no image of profile {error} to release", hint="Build it with `inv build-vm`.") from error
     except ValidationError as error:
         raise UsageError(f"this cannot be a release: {error}", hint="Names are of letters, digits and `._+~-`.") from error
+    except OSError as error:
+        raise _unwritten(target, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _unwritten(target: Path, error: OSError) -> HostError:
+    hint = f"Make room in {target.parent}, or name a directory that you can write."
+    return HostError(f"{target} cannot be made: {error}", hint=hint)
 
 
 def ingredients(image: Image) -> Ingredients:
@@ -155,6 +166,7 @@ def _sboms(work: Path, version: str, image: Image, epoch: int) -> list[Sbom]:
 
 def _take_packages(target: Path, source: Path) -> None:
     target.mkdir()
+    target.chmod(0o755)
     for path in sorted(source.glob("*.deb")):
         _copy(path, target / path.name)
 

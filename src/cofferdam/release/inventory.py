@@ -47,7 +47,8 @@ def inventory(image: Image, ingredients: Ingredients) -> Inventory:
     manifest = Manifest.model_validate_json(image.manifest.read_text(encoding="utf-8"))
     copyrights = json.loads(image.copyrights.read_text(encoding="utf-8")) if image.copyrights else {}
     version, suite = _version("pyproject.toml"), manifest.root.suite
-    whole = Item("image", f"cofferdam-{manifest.profile}", version, "image", manifest.files[ROOT].sha256, _OWN)
+    # It is under the licences of all that is in it; the project's own is not one for the whole.
+    whole = Item("image", f"cofferdam-{manifest.profile}", version, "image", manifest.files[ROOT].sha256, Licence())
     packages = [
         Item(
             ref=f"deb-{each.name}",

@@ -23,7 +23,7 @@ _SPDX = {
     "bsd-3-clauses": "BSD-3-Clause",
     "psf-2": "PSF-2.0",
     "python": "PSF-2.0",
-    "zlib/libpng": "zlib-acknowledgement",
+    "zlib/libpng": "Zlib",
     "curl": "curl",
     "cc0": "CC0-1.0",
     "artistic": "Artistic-1.0",
@@ -31,6 +31,9 @@ _SPDX = {
     "bsl-1": "BSL-1.0",
 }
 """Names that Debian uses for licences which SPDX calls something else; small letters."""
+
+_PARTS = re.compile(r"\s*,\s*(?:(?:and|or)\s+)?|\s+(?:and|or)\s+", re.IGNORECASE)
+"""What stands between the names of several licences."""
 
 _GNU = re.compile(r"(a?gpl|lgpl|gfdl)[-v]*(\d)(\.\d)?(?:\.0)?(\+|-or-later|-only)?", re.IGNORECASE)
 
@@ -77,14 +80,25 @@ def _machine_readable(name: str, parsed: Any) -> Licence:
     if not paragraphs:
         raise ValueError("no files")
     known = {each.license.synopsis: each.license.text or "" for each in parsed.all_license_paragraphs() if each.license}
-    expressions, texts, holders = set(), {}, set()
+    expressions, holders = set(), set()
+    texts: dict[str, dict[str, None]] = {}
     for each in paragraphs:
         expression, unknown = to_spdx(name, each.license.synopsis)
         expressions.add(f"({expression})" if " OR " in expression else expression)
         for reference, label in unknown.items():
-            texts[reference] = each.license.text or known.get(label) or label
+            # Several files may be in the public domain, each by words of its own: all of them are kept.
+            texts.setdefault(reference, {})[each.license.text or _text(label, known)] = None
         holders |= {line.strip() for line in (each.copyright or "").splitlines() if line.strip()}
-    return Licence(" AND ".join(sorted(expressions)), dict(sorted(texts.items())), "\n".join(sorted(holders)))
+    whole = {reference: "\n\n".join(found) for reference, found in sorted(texts.items())}
+    return Licence(" AND ".join(sorted(expressions)), whole, "\n".join(sorted(holders)))
+
+
+def _text(label: str, known: Mapping[str, str]) -> str:
+    """The text of a licence; of several that could not be told apart, that of each one that has a text; else the name itself."""
+    if label in known:
+        return known[label] or label
+    named = [each for each in _PARTS.split(label) if known.get(each)]
+    return "\n\n".join([label, *(f"{each}:\n{known[each]}" for each in named)])
 
 
 def to_spdx(package: str, synopsis: str) -> tuple[str, dict[str, str]]:
@@ -116,4 +130,6 @@ def _spdx_id(name: str) -> str | None:
 
 
 def _reference(package: str, name: str) -> str:
-    return "LicenseRef-" + re.sub(r"[^A-Za-z0-9.]+", "-", f"{package}-{name}").strip("-")
+    # `GPL-2 with …` and `GPL-2+ with …` are two licences.
+    words = f"{package}-{name}".replace("+", "-plus")
+    return "LicenseRef-" + re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")

@@ -119,8 +119,11 @@ def all_files(folder: Path) -> list[str]:
 
 
 def labels(manifest: ReleaseManifest) -> dict[str, str]:
-    """What annotations say of a release; nothing in them depends on when or where it is published."""
-    values = {"title": "cofferdam", "version": manifest.version, "revision": manifest.commit, "licenses": "Apache-2.0"}
+    """What annotations say of a release; nothing in them depends on when or where it is published.
+
+    No licence: that annotation is for all software in it, and the bills of materials say which one each part has.
+    """
+    values = {"title": "cofferdam", "version": manifest.version, "revision": manifest.commit}
     return {f"org.opencontainers.image.{name}": value for name, value in values.items()}
 
 

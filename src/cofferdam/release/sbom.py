@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cofferdam.cache import file_digest
+from cofferdam.cache import digest
 from cofferdam.errors import UsageError
 from cofferdam.image.model import Image, Ingredients
 
@@ -25,8 +25,10 @@ def make_sbom(image: Image, ingredients: Ingredients, kind: str, epoch: int) -> 
     """
     from cofferdam.release.inventory import inventory
 
-    name = f"urn:cofferdam:sbom:{kind}:{file_digest(image.manifest)}"
-    return str(_format(kind).write(inventory(image, ingredients), epoch, name))
+    found = inventory(image, ingredients)
+    # Both formats want an identifier that no other document has: it is that of everything in this one.
+    name = f"urn:cofferdam:sbom:{kind}:{digest([repr(found), epoch])}"
+    return str(_format(kind).write(found, epoch, name))
 
 
 def check_sbom(text: str, kind: str) -> list[str]:

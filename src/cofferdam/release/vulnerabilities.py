@@ -79,20 +79,23 @@ def judge(packages: Iterable[Package], suite: str, data: Mapping[str, Any]) -> l
     """The vulnerabilities of packages that are open in their suite, or mended in a later version than the installed one.
 
     Raises:
-        UsageError: the data are not in the tracker's shape.
+        UsageError: the data are not in the tracker's shape, or know nothing of the suite.
     """
-    sources: dict[tuple[str, str], list[str]] = {}
+    sources: dict[str, list[Package]] = {}
     for package in packages:
-        sources.setdefault((package.source, _source_version(package.version)), []).append(package.name)
-    found = []
-    for (source, version), names in sources.items():
+        sources.setdefault(package.source, []).append(package)
+    found: list[Finding] = []
+    for source, made in sources.items():
         for identifier, entry in data.get(source, {}).items():
             try:
-                state = entry["releases"].get(suite)
-                if state is not None and (finding := _finding(identifier, entry, state, source, version, names)):
-                    found.append(finding)
+                if (state := entry["releases"].get(suite)) is not None:
+                    versions = _versions(made, state)
+                    findings = (_finding(identifier, entry, state, source, version, versions[version]) for version in versions)
+                    found += [each for each in findings if each is not None]
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 raise UsageError(f"--data: {source} {identifier}: not in the tracker's shape: {error!r}", hint=_WHERE) from error
+    if not any(_speaks_of(suite, entry) for entries in data.values() for entry in entries.values()):
+        raise UsageError(f"--data: it says nothing of the suite {suite}, so nothing can be judged by it", hint=_WHERE)
     return sorted(found, key=lambda each: (-rank(each.urgency), each.source, each.id))
 
 
@@ -127,12 +130,30 @@ def _finding(
         packages=tuple(sorted(names)),
         installed=version,
         fixed=fixed,
-        urgency="unimportant" if urgency == "end-of-life" else urgency if urgency in URGENCIES else UNKNOWN,
+        # Also of what has no support any more (`end-of-life`): nobody judges that, and nobody mends it.
+        urgency=urgency if urgency in URGENCIES else UNKNOWN,
         description=str(entry.get("description", ""))[:200],
     )
 
 
-def _source_version(version: str) -> str:
-    """The source's version of a package's: without the mark of a rebuild."""
+def _speaks_of(suite: str, entry: object) -> bool:
+    releases = entry.get("releases") if isinstance(entry, dict) else None
+    return isinstance(releases, dict) and suite in releases
+
+
+def _versions(packages: Iterable[Package], state: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of packages by the version of their source."""
+    found: dict[str, list[str]] = {}
+    for package in packages:
+        found.setdefault(_source_version(package.version, state), []).append(package.name)
+    return found
+
+
+def _source_version(version: str, state: Mapping[str, Any]) -> str:
+    """The source's version of a package's: without the mark of a rebuild, and without an epoch that only the package has."""
     head, plus, tail = version.rpartition("+b")
-    return head if plus and tail.isdigit() else version
+    whole = head if plus and tail.isdigit() else version
+    # util-linux 2.41 makes bsdutils 1:2.41, which would be newer than every version that mends something.
+    epochs = {each.partition(":")[0] if ":" in each else "" for each in state.get("repositories", {}).values()}
+    epoch, colon, bare = whole.partition(":")
+    return bare if colon and epochs and epoch not in epochs else whole

@@ -95,11 +95,19 @@ def fetch(packages: Sequence[Package], suite: str, log: Path) -> None:
 
 
 def keep(files: Mapping[Package, Path], directory: Path) -> None:
-    """Copy package files into a directory under names for people; what is there and right already stays."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for package, source in files.items():
-        target = directory / file_name(package)
-        if not (target.is_file() and file_digest(target) == package.sha256):
-            temporary = target.with_suffix(".part")
-            shutil.copyfile(source, temporary)
-            temporary.replace(target)
+    """Copy package files into a directory under names for people; what is there and right already stays.
+
+    Raises:
+        UsageError: it cannot be written, or there is no room in it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for package, source in files.items():
+            target = directory / file_name(package)
+            if not (target.is_file() and file_digest(target) == package.sha256):
+                temporary = target.with_suffix(".part")
+                shutil.copyfile(source, temporary)
+                temporary.replace(target)
+    except OSError as error:
+        hint = "Name a directory that you can write, with room for about 400 MB; what is in it already stays."
+        raise UsageError(f"{directory}: {error.strerror}", hint=hint) from error

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cofferdam import imageverbs
+from cofferdam import imagemenu, imageverbs
 from cofferdam.errors import BuildError, HostError, InstanceError, UsageError
 from cofferdam.install import source
 from cofferdam.machine import api, update
@@ -59,6 +59,32 @@ def test_a_release_is_booted_updated_and_taken_back(release, signers, capsys):
     value = json.loads(capsys.readouterr().out)
     assert (value["updated"], value["before"]["version"], value["after"]["version"]) == (True, "1.1.0", "1.0.0")
     assert value["boot"]["image"] == "1.0.0, verified"
+
+
+def test_what_the_menu_is_told_arrives(monkeypatch):
+    """Every option of `inv update` and `inv rollback`, by the name that people write, in its place and on to what does it."""
+    told = []
+    monkeypatch.setattr(update, "settle", lambda _: [])
+    monkeypatch.setattr(imageverbs, "_new_image", lambda _, *words: told.append(words[:3]))
+    monkeypatch.setattr(imageverbs, "_tell", lambda *_, as_json: told.append(as_json))
+    monkeypatch.setattr(update, "update", lambda name, _, __, **options: told.append((name, options)))
+    monkeypatch.setattr(update, "rollback", lambda name, _: told.append(name))
+    by_name = {name: each.attr_name or each.name for each in imagemenu.update.get_arguments() for name in each.names}
+    assert by_name["from"] == "from_"
+    menu = imagemenu.update.body
+    menu(None, "box", image="DIR", key="KEY", snapshot=True)
+    menu(None, "box", from_="registry.example.com/a:1", allow_downgrade=True, json=True)
+    imagemenu.rollback.body(None, "box", json=True)
+    assert told == [
+        ("DIR", "", "KEY"),
+        ("box", {"allow_downgrade": False, "snapshot": True}),
+        False,
+        ("", "registry.example.com/a:1", ""),
+        ("box", {"allow_downgrade": True, "snapshot": False}),
+        True,
+        "box",
+        True,
+    ]
 
 
 def test_the_same_release_is_nothing_to_do(release, signers, capsys):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cofferdam.cache import Stage, file_digest
 from cofferdam.errors import BuildError, UsageError
+from cofferdam.kernel.apt import Candidate
 from cofferdam.kernel.source import KernelSource
 from cofferdam.progress import Progress
 from cofferdam.release import lock
@@ -170,6 +172,13 @@ def test_kept_packages_serve_a_build(debs, tmp_path):
     assert list(available(Pinned("test", contents(demo), tmp_path / "kept"), SUITE, no_network)) == [demo]
 
 
+def test_a_directory_that_packages_cannot_be_kept_in_is_told(tmp_path):
+    (tmp_path / "file").write_bytes(b"deb")
+    for directory in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(UsageError, match=str(directory)):
+            keep({package("demo", "1.0"): tmp_path / "file"}, directory)
+
+
 def test_a_stage_that_holds_what_is_locked_is_used_and_another_is_not(cache):
     usual = Stage("base", "a" * 64)
     pinned = Pinned("test", contents(package("demo", "1.0")))
@@ -231,9 +240,10 @@ def test_the_suites_offer_is_the_newest_by_debians_order(tmp_path):
     (tmp_path / "x_Packages").write_text(text)
     offered = newest(tmp_path)
     assert {each.name: each.version for each in offered.values()} == {"demo": "1.10-1", "kept": "1:0.1"}
-    locked = [package("demo", "1.9-1", "1.9-1"), package("kept", "1:0.1", "1:0.1"), package("gone", "1", "1")]
+    locked = [package("demo", "1.9-1", "1.9-1"), package("kept", "1:0.1", "another"), package("gone", "1", "1")]
     assert [(each.name, each.found) for each in changes("root", locked, offered)] == [
         ("demo", "1.10-1 all (1.10-1)"),
+        ("kept", "1:0.1 all (1:0.1)"),
         ("gone", ""),
     ]
 
@@ -286,3 +296,56 @@ def test_an_update_that_fails_changes_nothing(suites, tmp_path):
     with pytest.raises(BuildError, match="virtiofsd cannot be made"):
         lock.update(Progress(quiet=True), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.json")} == before
+
+
+@pytest.fixture
+def offering(suites, tmp_path, monkeypatch):
+    """What is locked is what is offered; a package or the kernel's source may be made another one."""
+    lock.update(Progress(quiet=True), tmp_path)
+    locked = [each for tree in trees() for each in suites[tree.name].packages]
+    offers = {(each.name, each.architecture): each for each in locked}
+    kernel = [Candidate("linux-source-7.3", "7.3.4-1", "trixie-backports", "c" * 64, 1)]
+
+    class Source:
+        def __init__(self, _, suite):
+            assert suite == "trixie-backports"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def newest_source(self):
+            return kernel[0]
+
+    # Trees that are made once have the packages of the first one.
+    offers |= {(each.name, "all"): each for tree in trees() for each in read_lock(tree.name, tmp_path).packages}
+    monkeypatch.setattr(lock, "_offered", lambda _: offers)
+    monkeypatch.setattr(lock, "Apt", Source)
+    return offers, kernel
+
+
+def test_what_is_locked_is_compared_with_the_offer_tree_by_tree_and_the_kernel_too(offering, tmp_path):
+    offers, kernel = offering
+    assert lock.compare(Progress(quiet=True), tmp_path) == []
+    offers["tools", "all"] = package("tools", "2.0")
+    kernel[0] = replace(kernel[0], sha256="d" * 64)
+    assert [each.line() for each in lock.compare(Progress(quiet=True), tmp_path)] == [
+        "tools: tools: locked 1.0 all (000000000000), found 2.0 all (000000000000)",
+        f"kernel: linux-source-7.3: locked linux-source-7.3 7.3.4-1 ({'c' * 12}), found linux-source-7.3 7.3.4-1 ({'d' * 12})",
+    ]
+
+
+def test_every_locked_package_is_kept_once_the_kernels_too(suites, tmp_path, monkeypatch):
+    lock.update(Progress(quiet=True), tmp_path / "lock")
+    (tmp_path / "deb").write_bytes(b"deb")
+
+    def files(pinned, *_):
+        return dict.fromkeys(pinned.contents.packages, tmp_path / "deb")
+
+    monkeypatch.setattr(lock, "available", files)
+    monkeypatch.setattr(lock, "locked_file", files)
+    count = lock.keep_packages(tmp_path / "kept", Progress(quiet=True), Lock(tmp_path / "lock"))
+    names = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert len(names) == count and {"demo_1.0_all.deb", "virtiofsd_1.0_all.deb", "linux-source-7.3_7.3.4-1_all.deb"} <= names

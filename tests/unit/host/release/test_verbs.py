@@ -10,6 +10,8 @@ from invoke import Exit
 from cofferdam import releasemenu, releaseverbs
 from cofferdam.errors import UsageError
 from cofferdam.image.build import publish
+from cofferdam.release import lock as locks
+from cofferdam.tools.lock import Difference
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def test_a_bill_of_materials_is_written_or_printed(latest, tmp_path, monkeypatch
 
 def test_vulnerabilities_end_with_1_from_the_urgency_on(latest, tmp_path, capsys):
     entry = {"releases": {"trixie": {"status": "open", "urgency": "medium"}}}
-    (tmp_path / "data").write_text(json.dumps({"odd": {"CVE-2026-1": entry}}))
+    (tmp_path / "data").write_text(
+        json.dumps({"odd": {"CVE-2026-1": entry}, "other": {"CVE-2026-2": {"releases": {"sid": entry["releases"]["trixie"]}}}})
+    )
     assert releaseverbs.vulnerabilities("default", str(tmp_path / "data"))
     assert "CVE-2026-1" in capsys.readouterr().out
     assert not releaseverbs.vulnerabilities("default", str(tmp_path / "data"), "medium", as_json=True)
@@ -71,12 +75,48 @@ def test_vulnerabilities_end_with_1_from_the_urgency_on(latest, tmp_path, capsys
 
 
 def test_the_time_stamp_is_the_variables_or_the_commits(monkeypatch):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
-    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH=soon"):
-        releaseverbs.source_epoch()
+    for word in ("soon", "-1", "9" * 12, "9" * 5000):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", word)
+        with pytest.raises(UsageError, match=f"SOURCE_DATE_EPOCH={word}"):
+            releaseverbs.source_epoch()
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
     if (releaseverbs.ROOT / ".git").exists():
         assert releaseverbs.source_epoch() > 1_700_000_000
+
+
+def test_a_bill_of_materials_that_cannot_be_written_leaves_nothing(latest, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790000000")
+    (tmp_path / "out/bom").mkdir(parents=True)
+    with pytest.raises(UsageError, match="--out"):
+        releaseverbs.sbom("default", "cyclonedx", str(tmp_path / "out/bom"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bom"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"update": True}, {"locked": ["vm/lock/tools.json"]}), ({"keep": "there"}, {"kept": 3, "directory": "there"})],
+)
+def test_every_way_of_lock_speaks_json(monkeypatch, capsys, options, expected):
+    monkeypatch.setattr(locks, "update", lambda _: ["tools"])
+    monkeypatch.setattr(locks, "keep_packages", lambda *_: 3)
+    assert releaseverbs.lock(**options, as_json=True)
+    assert json.loads(capsys.readouterr().out) == expected
+    assert releaseverbs.lock(**options)
+    assert "next           " in capsys.readouterr().out
+
+
+def test_lock_ends_with_1_when_the_suites_offer_something_else(monkeypatch, capsys):
+    found = [Difference("tools", "gcc", "1", "2")]
+    monkeypatch.setattr(locks, "compare", lambda _: found)
+    with pytest.raises(Exit) as caught:
+        releasemenu.lock.body(None)
+    assert caught.value.code == 1
+    assert "tools: gcc: locked 1, found 2" in capsys.readouterr().out
+    assert not releaseverbs.lock(as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"tree": "tools", "name": "gcc", "locked": "1", "found": "2"}]
+    found.clear()
+    assert releaseverbs.lock()
+    assert capsys.readouterr().out == "the suites offer what is locked\n"
 
 
 def test_update_and_keep_are_two_things():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cofferdam.errors import UsageError
+from cofferdam.errors import HostError, UsageError
 from cofferdam.release.keys import load_signing_key, new_signing_key
 from cofferdam.release.signature import sign
 from cofferdam.release.sums import make_sums
 from cofferdam.release.verify import _CHECKS, NotVerifiedError, trusted, verify
+from cofferdam.tools.packages import RECORD, Contents
+from vmtest.releases import package
 
 DISK = "cofferdam-1.2.0-default.raw.zst"
 CDX = "cofferdam-1.2.0-default.cdx.json"
@@ -90,6 +93,32 @@ def test_packages_go_with_a_release(release, keys, tmp_path):
     assert wrong(folder, keys) == []
     (folder / "packages/demo_2%3A1.0+b1~x_all.deb").write_bytes(b"bad")
     assert wrong(folder, keys) == ["sums"]
+
+
+def test_a_release_is_readable_whatever_the_umask(release, keys, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/demo_1_all.deb").write_bytes(b"deb")
+    before = os.umask(0o077)
+    try:
+        folder = release("closed", packages=tmp_path / "kept")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+    assert {name: mode for name, mode in modes.items() if mode != (0o755 if name in ("closed", "packages") else 0o644)} == {}
+
+
+def test_a_release_that_there_is_no_room_for_is_told_and_leaves_nothing(release, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("cofferdam.release.folder.shutil.copyfile", full)
+    with pytest.raises(HostError, match="No space left"):
+        release("full")
+    assert [path.name for path in tmp_path.iterdir()] == []
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError, match="cannot be made"):
+        release("file/full")
 
 
 def flip(folder: Path, name: str) -> None:
@@ -242,6 +271,17 @@ def test_a_release_is_never_replaced_and_never_half_made(release, folder, tmp_pa
         release("other", version="1.0/../2")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert not (tmp_path / "other").exists() and folder.is_dir()
+
+
+def test_the_provenance_names_the_packages_that_made_a_disk(home, release):
+    tools = Contents(packages=[package("mtools")], archives=[])
+    (home / RECORD).write_text(tools.model_dump_json())
+    try:
+        folder = release("disk", formats=("raw",))
+    finally:
+        (home / RECORD).unlink()
+    definition = json.loads((folder / "provenance.intoto.json").read_text())["predicate"]["buildDefinition"]
+    assert "mtools" in {each["name"] for each in definition["resolvedDependencies"]}
 
 
 def test_the_provenance_names_what_it_was_made_from(folder):

@@ -8,10 +8,11 @@ import pytest
 
 from cofferdam.errors import UsageError
 from cofferdam.image.model import Manifest
-from cofferdam.release.vulnerabilities import judge_image, rank, read_data, require_urgency
+from cofferdam.release.vulnerabilities import judge, judge_image, rank, read_data, require_urgency
+from vmtest.releases import package
 
 
-def state(status: str, urgency: str = "medium", **more: str) -> dict[str, object]:
+def state(status: str, urgency: str = "medium", **more: object) -> dict[str, object]:
     return {"status": status, "urgency": urgency, **more}
 
 
@@ -57,6 +58,43 @@ def test_what_nobody_has_judged_counts_as_the_worst():
     assert rank("unknown") == rank("high") > rank("medium") > rank("low") > rank("unimportant")
     with pytest.raises(UsageError, match="--fail-on terrible"):
         require_urgency("terrible")
+
+
+def test_what_has_no_support_any_more_is_not_called_unimportant(manifest):
+    data = {**DATA, "crun": {"CVE-1": {"releases": {"trixie": state("open", "end-of-life")}}}}
+    assert [each.urgency for each in judge_image(manifest, data) if each.source == "crun"] == ["unknown"]
+
+
+@pytest.mark.parametrize("missing", ["trixie", "sid"])
+def test_data_that_know_nothing_of_a_suite_do_not_pass_for_no_vulnerabilities(manifest, missing):
+    there = "sid" if missing == "trixie" else "trixie"
+    with pytest.raises(UsageError, match=f"says nothing of the suite {missing}"):
+        judge_image(manifest, {"other": {"CVE-1": {"releases": {there: state("open")}}}, "empty": {}})
+
+
+def test_an_epoch_that_only_the_package_has_mends_nothing():
+    made = [
+        package("bsdutils", "1:2.41-5", "util-linux"),
+        package("mount", "2.41-5", "util-linux"),
+        package("zlib1g", "1:1.3-1", "zlib"),
+    ]
+    seen = {"repositories": {"trixie": "2.41-5"}}
+    data = {
+        "util-linux": {
+            "CVE-1": {"releases": {"trixie": state("resolved", fixed_version="2.41-6", **seen)}},
+            "CVE-2": {"releases": {"trixie": state("resolved", fixed_version="2.41-5", **seen)}},
+            "CVE-3": {"releases": {"trixie": state("open", **seen)}},
+        },
+        "zlib": {
+            "CVE-4": {"releases": {"trixie": state("resolved", fixed_version="1:1.2", repositories={"trixie": "1:1.3-1"})}},
+        },
+    }
+    assert [(each.id, each.installed, each.packages) for each in judge(made, "trixie", data)] == [
+        ("CVE-1", "2.41-5", ("bsdutils", "mount")),
+        ("CVE-3", "2.41-5", ("bsdutils", "mount")),
+    ]
+    (lone,) = judge(made[:1], "trixie", {"util-linux": {"CVE-1": data["util-linux"]["CVE-1"]}})
+    assert lone.fixed == "2.41-6"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"crun": 3}'])
