@@ -61,7 +61,6 @@ Label={label}
 CopyBlocks=/work/{seal}
 SizeMinBytes={seal_size}
 SizeMaxBytes={seal_size}
-ReadOnly=yes
 """
 }
 

@@ -70,9 +70,9 @@ def boot_claimed(instance: Instance, prepared: Prepared, progress: Progress) -> 
     notes += ["the data disk has been grown"] if disk == "grown" else []
     credentials = more.write(ensure_credentials(instance.credentials, instance.name))
     credentials = handed_over(credentials, SHARES_FILE, prepared.choice.document())
-    credentials = handed_over(credentials, seal.CREDENTIAL, recovery_key)
     if image.ssh_known_hosts is not None:
         write_known_hosts(instance.known_hosts, image.ssh_known_hosts)
+    credentials = handed_over(credentials, seal.CREDENTIAL, recovery_key)
     try:
         report = _attempts(_launch(prepared, whole, instance, credentials, progress), prepared.plan, notes)
     finally:

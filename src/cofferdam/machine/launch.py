@@ -204,11 +204,12 @@ def _start_failure(this: Launch, record: Record, process: Process[bytes]) -> Boo
         return MachineEnded(
             f"the server of the shared directory {gone[0]} ended\n{words}", hint=hint, log=this.instance.shares_log
         )
-    if tpm_ended(record):
-        words = "\n".join(f"    {line}" for line in last_lines(this.instance.tpm_log, 5))
-        return MachineEnded(f"the TPM ended\n{words}", hint=f"See {this.instance.tpm_log}.", log=this.instance.tpm_log)
     lines = last_lines(this.instance.qemu_log, 5)
-    text = "\n".join([f"QEMU did not start (status {process.poll()})", *(f"    {line}" for line in lines)])
+    said = [f"QEMU did not start (status {process.poll()})", *(f"    {line}" for line in lines)]
+    if tpm_ended(record):
+        # Before QEMU, or with its connection: who was first is in their words alone.
+        said += ["its TPM ended, too", *(f"    {line}" for line in last_lines(this.instance.tpm_log, 5))]
+    text = "\n".join(said)
     kind = PortTaken if any(_PORT_TAKEN in line for line in lines) else MachineEnded
     return kind(text, hint="See QEMU's log.", log=this.instance.qemu_log)
 

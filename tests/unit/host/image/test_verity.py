@@ -64,6 +64,7 @@ def test_what_a_tpm_is_shown_lies_behind_the_others():
     files = definitions(verity, 40960, 8192, Path("/work/seal"))
     assert [*files] == [*definitions(verity, 40960, 8192), "40-seal.conf"]
     assert "Label=cofferdam-seal\n" in files["40-seal.conf"] and "CopyBlocks=/work/seal\n" in files["40-seal.conf"]
+    assert "ReadOnly" not in files["40-seal.conf"], "systemd-repart ignores it on a partition of this type, and says so"
     assert disk_size(2**20, 2**20, Path("seal")) == (64 + 2 + 1 + 2) * 2**20
 
 

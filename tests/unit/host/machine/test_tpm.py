@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 from cofferdam.errors import BootError, InstanceError, UsageError
 from cofferdam.guestconfig import seal
 from cofferdam.image.securekey import new_secure_boot_key
-from cofferdam.machine import prepare
+from cofferdam.machine import boot as booting
+from cofferdam.machine import launch, prepare
 from cofferdam.machine.dataformat import NewerDataError, disk_format, luks_label, refuse_newer
 from cofferdam.machine.firmware import boot_disk
 from cofferdam.machine.hostos import process_start
@@ -19,7 +21,7 @@ from cofferdam.machine.settings import boot_settings
 from cofferdam.machine.stored import bury, remember, take_again
 from cofferdam.machine.stored import latest as latest_boot
 from cofferdam.machine.tpm.sealing import check_key_size, key_to_hand_over
-from cofferdam.machine.tpm.server import program, server_arguments, tpm_ended
+from cofferdam.machine.tpm.server import program, server_arguments, serving, tpm_ended
 from cofferdam.progress import Progress
 from cofferdam.run import spawn
 from unit.host.machine import test_lifecycle as lifecycle
@@ -158,6 +160,31 @@ def test_swtpm_is_started_by_the_trees_loader_in_the_directory_of_its_state(tmp_
     ]
 
 
+STANDS_IN = """
+import os, socket, sys
+open("arguments", "w").write(" ".join(sys.argv[1:]))
+listening = socket.socket(fileno=int(sys.argv[-2].rpartition("=")[2]))
+listening.accept()[0].sendall(b"ready")
+listening.accept()
+"""
+
+
+def test_a_tpm_is_reached_by_its_socket_keeps_its_state_by_itself_and_ends_with_a_boot_that_fails(instance):
+    words = [sys.executable, "-c", STANDS_IN]
+    with pytest.raises(KeyboardInterrupt), serving(words, instance) as tpm:
+        with socket.socket(socket.AF_UNIX) as qemu:
+            qemu.settimeout(10)
+            qemu.connect(str(tpm.socket))
+            assert qemu.recv(5) == b"ready"
+        assert (instance.tpm_state / "arguments").read_text().startswith("socket --tpm2 --tpmstate dir=.")
+        assert stat.S_IMODE(instance.tpm_state.stat().st_mode) == 0o700
+        assert tpm.process.poll() is None
+        raise KeyboardInterrupt
+    assert tpm.process.poll() is not None
+    with serving((), instance) as none:
+        assert none is None
+
+
 def test_a_tpm_without_a_machine_is_ended_with_the_rest(instance, record):
     process = spawn([sys.executable, "-c", "import time; time.sleep(60)"])
     record.tpm = ServedTpm(pid=process.pid, process_start=process_start(process.pid))
@@ -178,3 +205,39 @@ def test_a_guest_that_leaves_the_disk_unsealed_does_not_run_on(host, instance, m
     assert "inv delete --name box --data" in caught.value.hint
     assert instance.state() is State.STOPPED and lifecycle.docker_contexts() == []
     assert lifecycle.left_over(instance) == {"recovery.key"}
+
+
+@pytest.mark.parametrize("fails", ["_attempts", "write_known_hosts"])
+def test_the_recovery_key_does_not_stay_among_what_is_handed_over(host, instance, monkeypatch, tmp_path, fails):
+    """However the boot ends: what is left would open a copy of the disk."""
+    found, seen = instance.credentials / "smbios/seal-key", []
+
+    def fail(*_: object) -> None:
+        seen.append(found.exists())
+        raise OSError("no room")
+
+    monkeypatch.setattr(prepare, "boot_disk", lambda *_: None)
+    monkeypatch.setattr(booting, fails, fail)
+    image = lifecycle.Image()
+    image.ssh_known_hosts = tmp_path / "known"
+    image.ssh_known_hosts.write_text("cofferdam ssh-ed25519 AAAA\n")
+    with pytest.raises(OSError, match="no room"):
+        host.boot("kvm=ok", image, tpm=True, format="raw", secure_boot="keys")
+    assert seen == [fails == "_attempts"] and not found.exists()
+
+
+@pytest.mark.parametrize(
+    "qemu", ["Could not set up host forwarding rule 'tcp::2376'", "tpm-emulator: Could not connect to the TPM"]
+)
+def test_a_tpm_that_ended_with_a_qemu_that_did_not_start_does_not_hide_why(instance, record, qemu):
+    """It ends with QEMU's connection, whatever QEMU ended for."""
+    process = spawn([sys.executable, "-c", "raise SystemExit(1)"])
+    process.wait()
+    record.tpm = ServedTpm(pid=process.pid, process_start="1")
+    instance.qemu_log.write_text(f"{qemu}\n")
+    instance.tpm_log.write_text("swtpm: Data client disconnected\n")
+    facts = dict.fromkeys(("settings", "image", "facts", "credentials", "policy", "progress"))
+    error = launch._start_failure(launch.Launch(instance=instance, **facts), record, process)
+    assert isinstance(error, launch.PortTaken) == ("forwarding" in qemu)
+    assert qemu in str(error) and str(error).endswith("its TPM ended, too\n    swtpm: Data client disconnected")
+    assert (error.hint, error.log) == ("See QEMU's log.", instance.qemu_log)

@@ -110,7 +110,7 @@ def unlock(device: str, format_inside: Callable[[str], None], *, blank: bool) ->
             raise DiskError(f"{text}; nothing was written. `inv logs` shows what the kernel says of it")
         return device
     if label is None and not blank:
-        raise DiskError("this machine has a TPM, and the data disk is not sealed to it; it is not touched. Boot it without --tpm")
+        raise DiskError("this machine has a TPM, and the data disk is not sealed to it; it is not touched. Boot it without a TPM")
     provide(digest)
     if label in (None, seal.MAKING):
         _make(device, format_inside)
@@ -136,7 +136,8 @@ def _make(device: str, format_inside: Callable[[str], None]) -> None:
     and copied beginning with the label of a half-made one, which goes last.
     """
     if not os.path.exists(KEY):
-        raise DiskError("the data disk is to be made, and the host has given no recovery key: boot it by `inv boot --tpm`")
+        text = "the data disk is to be made, this machine has a TPM, and the host has given no recovery key"
+        raise DiskError(f"{text}: boot it by `inv boot --tpm`, or without a TPM")
     try:
         with open(device, "rb") as disk:
             size = disk.seek(0, os.SEEK_END)
