@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import Parameter, signature
 from typing import Any
 
 from invoke.exceptions import Exit
 
-from cofferdam.errors import CofferdamError
+from cofferdam.errors import CofferdamError, UsageError
 
 PROFILE = "image recipe, a file in profiles/"
 NAME = "instance"
@@ -18,9 +19,19 @@ JSON = "print JSON for scripts"
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turn a user error into its message, next step, log and exit status; anything else is a bug and keeps its traceback."""
 
+    wanted = {name for name, parameter in signature(function).parameters.items() if parameter.default is Parameter.empty}
+
+    def refuse_options(given: dict[str, Any]) -> None:
+        # What comes first is the argument to Invoke, whatever it is: `keys.new --help` would write into a directory `--help`.
+        for name in sorted(wanted & given.keys()):
+            if str(given[name]).startswith("-"):
+                hint = f"Write it behind the {name.replace('_', '-')}; invoke --help VERB shows what a verb takes."
+                raise UsageError(f"`{given[name]}` in the place of the {name.replace('_', '-')}", hint=hint)
+
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
+            refuse_options(kwargs)
             return function(*args, **kwargs)
         except CofferdamError as error:
             parts = [f"error: {error}"]

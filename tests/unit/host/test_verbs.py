@@ -154,6 +154,20 @@ def test_help_has_an_example_and_every_option(name):
     assert not any(text.startswith("-") for text in options)
 
 
+@pytest.mark.parametrize("name", ["keys.new", "verify", "release", "policy.check", "profile"])
+def test_an_option_is_not_taken_for_what_the_verb_is_about(name):
+    before = set(ROOT.iterdir())
+    done = inv(name, "--help")
+    assert done.returncode == 2
+    assert "`--help` in the place of the " in done.stderr and "next: " in done.stderr
+    assert set(ROOT.iterdir()) == before
+
+
+def test_the_launcher_shows_the_help_of_a_verb_that_wants_an_argument():
+    done = subprocess.run([str(ROOT / "inv"), "keys.new", "--help"], capture_output=True, text=True, timeout=300, check=True)
+    assert "Example: inv keys.new" in done.stdout
+
+
 def test_the_launcher_installs_what_the_doctor_asks_for():
     loader = SourceFileLoader("launcher", str(ROOT / "inv"))
     spec = importlib.util.spec_from_loader("launcher", loader)
