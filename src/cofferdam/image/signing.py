@@ -137,7 +137,7 @@ def _server() -> Path:
     kind, _, place = os.environ.get(_ADDRESS, "").partition("=")
     path = Path(unquote(place))
     if kind != "unix:path" or not path.is_socket():
-        hint = "Run `p11-kit server --provider DRIVER.so 'pkcs11:'` and set what it prints."
+        hint = "Run `p11-kit server --name SOCKET --provider DRIVER.so 'pkcs11:'` and set what it prints."
         raise UsageError(f"a key on a token is asked for through {_ADDRESS}, which names no socket", hint=hint)
     return path
 

@@ -72,6 +72,16 @@ FAILURES = (
         "this user has no subordinate ids, or user namespaces are forbidden here",
         _SUBORDINATE,
     ),
+    Failure(
+        r"Failed to load private key from (pkcs11:[^?\s]+)",
+        "the token gives no key {0}",
+        "Check the URI and the PIN file that it names, and that `p11-kit server` lends the right token; the log has its words.",
+    ),
+    Failure(
+        r"key values mismatch",
+        "the certificate is not that of the key",
+        "Name the certificate that was made for it with --certificate FILE.",
+    ),
 )
 
 

@@ -22,6 +22,10 @@ CASES = {
     "E: The repository 'http://mirror.example nosuite Release' does not have a Release file.": "does not have this suite",
     "E: unable to pick chroot mode automatically (use --mode for manual selection)": "subordinate ids",
     "newuidmap: write to uid_map failed: Operation not permitted": "subordinate ids",
+    "Failed to load private key from pkcs11:token=desk;object=boot?pin-source=file:/keys/pin: Input/output error": (
+        "gives no key pkcs11:token=desk;object=boot"
+    ),
+    "Failed to allocate pkcs7 signing context: error:05800074:x509 certificate routines::key values mismatch": "not that of the key",
 }
 
 
