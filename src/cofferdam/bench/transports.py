@@ -6,6 +6,7 @@ Server and options of virtiofs are those of our shares. 9p is mounted as Lima do
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,11 @@ def measure_transports(vm: StockVm, machine: Machine, runs: int, progress: Progr
     if lacking := missing(run([probe_host().qemu.binary, "-device", "help"], capture=True, timeout=60).stdout):
         progress.step(f"not compared with 9p: this QEMU has no {', '.join(lacking)}")
         return []
-    with _served(vm.directory, machine, progress) as words, vm.powered_on(machine, words):
+    with (
+        tempfile.TemporaryDirectory(dir=vm.directory) as place,
+        _served(Path(place), machine, progress) as words,
+        vm.powered_on(machine, words),
+    ):
         vm.client.shell(_MOUNTS)
         return compare(vm.client, IMAGE, (_OURS, _PEER), NAMES, runs, machine.accelerator)
 
