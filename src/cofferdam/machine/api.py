@@ -61,6 +61,8 @@ def boot(settings: BootSettings, progress: Progress, image: BootImage | None = N
     if instance.hyperv.exists() and not choose(settings, host_system()).native:
         message = f"instance `{instance.name}` is one of Hyper-V's"
         raise InstanceError(message, hint=f"`inv stop{instance.option}` ends it; then it can be booted without --native.")
+    # Before an image is looked for: there may be none of the profile that was not named.
+    booting.refuse_running(instance, instance.state())
     return _judged(settings, progress, image, follow=follow)()
 
 

@@ -12,10 +12,12 @@ import cofferdam.demo
 import cofferdam.doctor
 import cofferdam.image.build
 import cofferdam.tools.tree
+from cofferdam.errors import InstanceError
 from cofferdam.machine import api
 from cofferdam.machine.instance import Instance
-from cofferdam.machine.settings import BootSettings
+from cofferdam.machine.settings import BootSettings, boot_settings
 from cofferdam.machine.stored import latest, otherwise, remember
+from cofferdam.progress import Progress
 from unit.host.machine import test_lifecycle as lifecycle
 from unit.host.machine.test_lifecycle import Image
 
@@ -47,6 +49,12 @@ def test_the_options_reach_the_boot_and_a_second_time_changes_nothing(built, cap
         up(**again)
         assert "is already running" in capsys.readouterr().err
     assert api.status("box")[0]["pid"] == pid
+
+
+def test_a_running_one_is_named_before_an_image_is_looked_for(built):
+    up()
+    with pytest.raises(InstanceError, match="already running"):
+        api.boot(boot_settings(name="box", profile="never-built"), Progress(quiet=True))
 
 
 @pytest.mark.parametrize(
