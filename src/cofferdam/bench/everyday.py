@@ -31,6 +31,7 @@ from cofferdam.tools.tree import ToolsTree
 
 PEER = "stock Debian 13"
 READY = Row("power-on to Docker ready", "s", "less", (), 1 / 3)
+OWN_KERNEL = Row("power-on to Docker ready, the peer with Debian's kernel and initramfs", "s", "less", ())
 FIRST_RUN = Row("cold boot to first docker run finished", "s", "less", ())
 MEMORY = Row("memory used at idle", "MiB", "less", ())
 PROCESSOR = Row("processor used at idle", "% of one", "less", ())
@@ -50,7 +51,7 @@ class Booted:
         process: QEMU's.
         monitor: QEMU's.
         accelerator: QEMU's.
-    forwarded: this machine's port that leads to a published one; empty where that is asked of Docker.
+        forwarded: this machine's port that leads to a published one; empty where that is asked of Docker.
     """
 
     client: Client
@@ -62,8 +63,8 @@ class Booted:
     forwarded: str = ""
 
 
-Side = Callable[[], Figures]
-"""Boots, measures and stops."""
+Side = Callable[[Callable[[Booted], Figures]], Figures]
+"""Boots, measures as it is told, and stops."""
 
 
 def table(size: Scale) -> list[Row]:
@@ -73,7 +74,16 @@ def table(size: Scale) -> list[Row]:
 
 def measure_everyday(ours: Side, peer: Side, runs: int, accelerator: str) -> list[Pair]:
     """All rows of so many boots of each side that count."""
-    return pairs(*in_turn(ours, peer, runs), table(scale(accelerator)))
+    return pairs(*in_turn(lambda: ours(figures), lambda: peer(figures), runs), table(scale(accelerator)))
+
+
+def measure_own_kernel(ours: Side, peer: Side, runs: int) -> list[Pair]:
+    """How long both take until Docker is up, the peer with all that a Debian as installed boots with."""
+
+    def ready(vm: Booted) -> Figures:
+        return {OWN_KERNEL.name: vm.ready}
+
+    return pairs(*in_turn(lambda: ours(ready), lambda: peer(ready), runs), [OWN_KERNEL])
 
 
 def pairs(ours: list[Figures], peer: list[Figures], rows: list[Row]) -> list[Pair]:
@@ -120,9 +130,9 @@ def our_side(settings: BootSettings, image: Image, tools: ToolsTree, layer: Path
             shutil.rmtree(client.config, ignore_errors=True)
             api.stop(settings.name)
 
-    def once() -> Figures:
+    def once(measure: Callable[[Booted], Figures]) -> Figures:
         with powered_on() as vm:
-            return figures(vm)
+            return measure(vm)
 
     try:
         with powered_on() as vm:
@@ -137,10 +147,10 @@ def our_side(settings: BootSettings, image: Image, tools: ToolsTree, layer: Path
 def stock_side(vm: StockVm, machine: Machine) -> Side:
     """The stock Debian's."""
 
-    def once() -> Figures:
+    def once(measure: Callable[[Booted], Figures]) -> Figures:
         begun = time.perf_counter()
         with vm.powered_on(machine) as process:
             ready = time.perf_counter() - begun
-            return figures(Booted(vm.client, begun, ready, process.pid, vm.monitor, machine.accelerator, str(vm.published)))
+            return measure(Booted(vm.client, begun, ready, process.pid, vm.monitor, machine.accelerator, str(vm.published)))
 
     return once

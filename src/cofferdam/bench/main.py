@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cofferdam.bench.client import Client, client_of
 from cofferdam.bench.containers import add_stock_runtime, start_times, throughput
-from cofferdam.bench.everyday import measure_everyday, our_side, stock_side
+from cofferdam.bench.everyday import measure_everyday, measure_own_kernel, our_side, stock_side
 from cofferdam.bench.idle import idle_figures
 from cofferdam.bench.image import IMAGE, python_image
 from cofferdam.bench.model import Figure, Pair, Report
@@ -124,19 +124,27 @@ def _beside_debian(image: Image, machine: Machine, tools: ToolsTree, layer: Path
     """Boots of ours and of the stock Debian, which is then also where virtiofs is compared with 9p."""
     stock = stock_debian(tools, progress)
     settings = BootSettings(name=INSTANCE, profile="debug", activate=False, cpus=machine.cpus, memory=machine.memory)
+    debian = replace(machine, kernel=stock.kernel, initrd=stock.initrd)
+    runs = min(runs, _BOOTS)
     with stock_vm(stock, machine, layer, tools) as vm:
         with progress.stage("bench everyday"), our_side(settings, image, tools, layer) as ours:
-            pairs = measure_everyday(ours, stock_side(vm, machine), min(runs, _BOOTS), machine.accelerator)
+            pairs = measure_everyday(ours, stock_side(vm, machine), runs, machine.accelerator)
+            pairs += _if_it_boots(lambda: measure_own_kernel(ours, stock_side(vm, debian), runs), "Debian's own kernel", progress)
         with progress.stage("bench 9p"):
-            debian = replace(machine, kernel=stock.kernel, initrd=stock.initrd)
-            # Under emulation Debian's kernel was seen to panic in the first seconds of a boot, and not in the next.
-            for left in (1, 0):
-                try:
-                    return pairs + measure_transports(vm, debian, min(runs, _BOOTS), progress)
-                except CofferdamError as error:
-                    # The last row, and between two peers: what half an hour has measured is not thrown away for it.
-                    progress.step(f"{'once more' if left else 'not compared with 9p'}: {error}")
-            return pairs
+            return pairs + _if_it_boots(lambda: measure_transports(vm, debian, runs, progress), "9p", progress)
+
+
+def _if_it_boots(measure: Callable[[], list[Pair]], what: str, progress: Progress) -> list[Pair]:
+    """Rows that need a boot of Debian's own kernel; none, with a line of progress, when it fails twice.
+
+    Under emulation it was seen to panic in its first seconds. What half an hour has measured is not thrown away for that.
+    """
+    for left in (1, 0):
+        try:
+            return measure()
+        except CofferdamError as error:
+            progress.step(f"{'once more' if left else f'not compared with {what}'}: {error}")
+    return []
 
 
 def _cpu() -> str:

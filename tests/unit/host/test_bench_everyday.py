@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 
 from cofferdam.bench import main as bench
 from cofferdam.bench.client import Client
-from cofferdam.bench.everyday import FIRST_RUN, PEER, READY, pairs, table
+from cofferdam.bench.everyday import FIRST_RUN, OWN_KERNEL, PEER, READY, Booted, Figures, measure_own_kernel, pairs, table
 from cofferdam.bench.model import Pair, in_turn
 from cofferdam.bench.proxy import scale
 from cofferdam.bench.stock import ENVIRONMENT, Stock
 from cofferdam.bench.stockvm import Machine, StockVm, arguments, words_for_tests
 from cofferdam.bench.transports import missing, transport_words
 from cofferdam.errors import BuildError
+from cofferdam.machine.channels import Address
 from cofferdam.machine.cmdline import DOCKER_GUEST_PORT
 from cofferdam.profile import load_profile
 from cofferdam.progress import Progress
@@ -97,6 +99,16 @@ def test_every_figure_of_a_boot_goes_to_its_row_and_the_warm_up_to_none() -> Non
     assert made[1].met is True
 
 
+def test_both_boot_in_turn_for_the_row_of_debians_own_kernel() -> None:
+    seconds = iter([9.0, 90.0, 2.0, 8.0])
+
+    def side(measure: Callable[[Booted], Figures]) -> Figures:
+        return measure(Booted(CLIENT, 0.0, next(seconds), 1, Address(path="/qmp"), "kvm"))
+
+    (pair,) = measure_own_kernel(side, side, 1)
+    assert (pair.name, pair.ours, pair.peer) == (OWN_KERNEL.name, [2.0], [8.0])
+
+
 def test_a_boot_without_a_figure_is_an_error_and_no_row() -> None:
     with pytest.raises(KeyError, match="first docker run"):
         pairs([{READY.name: 1}], [{READY.name: 1}], [READY, FIRST_RUN])
@@ -136,7 +148,7 @@ def test_a_stock_debian_with_9p_that_panics_is_booted_once_more_and_loses_nothin
             raise BuildError("the stock Debian did not bring Docker up", hint="none")
         return compared
 
-    given = {"stock_debian": Stock(*[Path("/x")] * 4), "measure_everyday": measured, "stock_side": None}
+    given = {"stock_debian": Stock(*[Path("/x")] * 4), "measure_everyday": measured, "measure_own_kernel": [], "stock_side": None}
     for name, value_ in given.items():
         monkeypatch.setattr(bench, name, lambda *_, value_=value_: value_)
     for name in ("stock_vm", "our_side"):
