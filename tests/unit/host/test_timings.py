@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import select
 import shutil
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +18,8 @@ from cofferdam.machine.events import Event
 from cofferdam.machine.instance import Instance, Record
 from cofferdam.machine.report import BootReport
 from cofferdam.timings import ask, read_timings, stages
-from cofferdam_guest.agent import main as agent_main
 from cofferdam_guest.agent import units
+from servers.agentport import agent_at
 
 SECONDS = {"heartbeat": 2.0, "userspace": 4.0, "docker": 10.0}
 TOLD = {
@@ -113,42 +110,8 @@ def guest(instance, tmp_path, monkeypatch) -> Iterator[Path]:
     script.write_text(f'#!/bin/sh\necho "$*" >>{calls}\ncat {tmp_path / "output"}\n')
     script.chmod(0o755)
     monkeypatch.setattr(units, "SYSTEMCTL", str(script))
-    notes, notes_in = os.pipe()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(instance.socket("ready")))
-        server.listen(1)
-        thread = threading.Thread(target=serve, args=(server, notes))
-        thread.start()
+    with agent_at(instance.socket("ready"), {"heartbeat": 1.5, "userspace": 3.5, "docker": 9.25}):
         yield calls
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    os.close(notes)
-    os.close(notes_in)
-
-
-def serve(server: socket.socket, notes: int) -> None:
-    agent = None
-    while True:
-        try:
-            port, _ = server.accept()
-        except OSError:
-            return
-        with port:
-            port.setblocking(False)
-            if agent is None:
-                agent = agent_main.Agent(notes, port.fileno())
-                for name, uptime in (("heartbeat", 1.5), ("userspace", 3.5), ("docker", 9.25)):
-                    agent.history.add(agent_main.event(name, uptime))
-            agent._port = port.fileno()
-            agent.history.restart()
-            while not hung_up(port):
-                agent.step()
-
-
-def hung_up(port: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(port, 0)
-    return bool(poll.poll(0))
 
 
 def test_the_guest_is_asked_for_its_units_once(instance, guest):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,14 @@ def qemu(instance: Instance) -> Iterator[RealQemu]:
     made = RealQemu(instance)
     yield made
     made.end()
+
+
+def keeper_pid(instance: Instance) -> int:
+    """The keeper of an instance among all processes, other tests' keepers left out."""
+    home = str(instance.directory.parent.parent).encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"cofferdam.machine.ports.keeper" in words and home in (entry / "environ").read_bytes():
+                return int(entry.name)
+    raise AssertionError("there is no keeper")

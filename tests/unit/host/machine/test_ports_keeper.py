@@ -10,8 +10,6 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -25,6 +23,7 @@ from cofferdam.machine.instance import Instance
 from cofferdam.machine.ports.start import ensure_keeper
 from cofferdam_guest.apiproxy.publish import PORT_NAME, DesktopPorts
 from servers.containers import DockerServer, container
+from unit.host.machine.conftest import keeper_pid
 
 PATIENCE = 60.0
 
@@ -59,14 +58,7 @@ class World:
         return row
 
     def keeper_pid(self) -> int:
-        """The keeper among all processes, other tests' keepers left out."""
-        home = str(self.instance.directory.parent.parent).encode()
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"cofferdam.machine.ports.keeper" in words and home in (entry / "environ").read_bytes():
-                    return int(entry.name)
-        raise AssertionError("there is no keeper")
+        return keeper_pid(self.instance)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from cofferdam.machine.ports.start import ensure_keeper
 from cofferdam.progress import Progress
 from servers.tlsdoor import BLOCK, TlsDoor
 from unit.host.machine import test_lifecycle as lifecycle
+from unit.host.machine.conftest import keeper_pid
 from unit.host.machine.test_lifecycle import Image
 
 host = lifecycle.host
@@ -66,13 +67,7 @@ class World:
         return client
 
     def keeper_pid(self) -> int:
-        home = str(self.instance.directory.parent.parent).encode()
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"cofferdam.machine.ports.keeper" in words and home in (entry / "environ").read_bytes():
-                    return int(entry.name)
-        raise AssertionError("there is no keeper")
+        return keeper_pid(self.instance)
 
 
 @pytest.fixture

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,8 +24,8 @@ from cofferdam.machine.resize import resize
 from cofferdam.machine.settings import Sizes
 from cofferdam.machine.stored import read_sizes
 from cofferdam_guest.agent import growth as guest_growth
-from cofferdam_guest.agent.main import Agent
-from cofferdam_guest.agent.messages import event, parse_command
+from cofferdam_guest.agent.messages import parse_command
+from servers.agentport import agent_at
 from unit.host.machine.conftest import QEMU, RealQemu
 
 pytestmark = pytest.mark.skipif(QEMU is None, reason="QEMU is not installed: see `inv doctor`")
@@ -82,41 +79,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 @pytest.fixture
 def guest(instance: Instance) -> Iterator[None]:
     """The guest's agent at the ready port, one host after the other."""
-    notes, notes_in = os.pipe()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(instance.socket("ready")))
-        server.listen(1)
-        thread = threading.Thread(target=serve, args=(server, notes))
-        thread.start()
+    with agent_at(instance.socket("ready"), {"heartbeat": 1.5}):
         yield
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    os.close(notes)
-    os.close(notes_in)
-
-
-def serve(server: socket.socket, notes: int) -> None:
-    agent = None
-    while True:
-        try:
-            port, _ = server.accept()
-        except OSError:
-            return
-        with port:
-            port.setblocking(False)
-            if agent is None:
-                agent = Agent(notes, port.fileno())
-                agent.history.add(event("heartbeat", 1.5))
-            agent._port = port.fileno()
-            agent.history.restart()
-            while not hung_up(port):
-                agent.step()
-
-
-def hung_up(port: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(port, 0)
-    return bool(poll.poll(0))
 
 
 def test_the_running_guest_has_the_new_size_at_once(machine, guest, program, tmp_path):
