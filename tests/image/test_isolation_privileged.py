@@ -90,6 +90,7 @@ NOT_BUILT = {
 GLOBAL: dict[str, str | int] = {
     "/proc/sys/kernel/core_pattern": "|/no/such/@TOKEN@",
     "/proc/sys/vm/overcommit_memory": "1",
+    "/sys/kernel/mm/transparent_hugepage/enabled": "never",  # before min_free_kbytes, which the kernel sets when this is switched on again
     "/proc/sys/vm/min_free_kbytes": 1,
     "/proc/sys/kernel/randomize_va_space": "1",
     "/proc/sys/kernel/kptr_restrict": "1",
@@ -102,7 +103,6 @@ GLOBAL: dict[str, str | int] = {
     "/proc/sys/fs/protected_symlinks": "0",
     "/proc/sys/fs/inotify/max_queued_events": 1,
     "/proc/irq/default_smp_affinity": "1",
-    "/sys/kernel/mm/transparent_hugepage/enabled": "never",
     "/sys/block/vdb/queue/read_ahead_kb": "64",
     "/sys/module/printk/parameters/time": "N",
 }

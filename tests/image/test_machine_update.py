@@ -2,70 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cofferdam.demo import IMAGE, busybox_layer
-from cofferdam.image.model import MANIFEST, RELEASED, Image, Manifest
+from cofferdam.image.model import MANIFEST
 from cofferdam.machine import api
-from cofferdam.machine.door import Door, connect
 from cofferdam.machine.instance import Instance, State
 from cofferdam.machine.kept import read_kept
 from cofferdam.paths import ROOT
-from cofferdam.progress import Progress
-from cofferdam.release.folder import Built, assemble
-from cofferdam.release.keys import load_signing_key, new_signing_key
-from cofferdam.tools.tree import ensure_tools
 from vmtest.flows import wait_until
 from vmtest.machines import Machines
+from vmtest.shop import Shop, docker, versions
 from vmtest.verbs import SMALL, done, inv, row
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 NAME = "updated"
 NAMED = ("--name", NAME)
-EPOCH = 1_790_000_000
 BOOT = ("boot", *NAMED, *SMALL, "--share", "none", "--proxy", "none", "--no-activate")
-WORDS = {"1.0.0": [], "1.1.0": ["cofferdam.release=1.1.0"], "1.2.0": ["init=/nonexistent"]}
-"""Versions, and what the kernel is told in addition: the last one does not get as far as user space."""
-
-
-class Shop:
-    """Who makes the releases."""
-
-    def __init__(self, home: Path, image: Image) -> None:
-        self.home, self.image = home, image
-        private, _, self.signers = new_signing_key(home / "keys")
-        self.key = load_signing_key(private)
-
-    def release(self, version: str) -> Path:
-        image = self.image
-        manifest = Manifest.model_validate_json(image.manifest.read_bytes())
-        changed = manifest.model_copy(update={"cmdline": [*manifest.cmdline, *WORDS[version]]})
-        path = self.home / "direct.tar"
-        with tarfile.open(path, "w") as tar:
-            for name in RELEASED:
-                if name == MANIFEST:
-                    data = changed.model_dump_json().encode()
-                    entry = tarfile.TarInfo(name)
-                    entry.size = len(data)
-                    tar.addfile(entry, io.BytesIO(data))
-                elif (image.directory / name).exists():
-                    tar.add(image.directory / name, name)
-        built = [Built(path, image.profile, "direct", manifest.kernel.version)]
-        target = self.home / version
-        images = {image.profile: image}
-        return assemble(target, version=version, commit="a" * 40, epoch=EPOCH, built=built, images=images, key=self.key)
 
 
 @pytest.fixture(scope="module")
@@ -80,36 +42,15 @@ def shop(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shutil.rmtree(home)
 
 
-def docker(*words: str) -> str:
-    """Run a program in a container that has the volume."""
-    found = row(NAME)
-    client = connect(Door(found["docker_host"], Path(found["cert_path"])))
-    try:
-        if not client.images.list(IMAGE):
-            busybox = ensure_tools(Progress(quiet=True)).path / "usr/bin/busybox"
-            client.api.import_image_from_data(busybox_layer(busybox), repository=IMAGE, tag="latest")
-        volumes = {"kept": {"bind": "/data", "mode": "rw"}}
-        return bytes(client.containers.run(IMAGE, ["busybox", *words], volumes=volumes, remove=True)).decode().strip()
-    finally:
-        client.close()
-
-
 def words_of_the_kernel() -> list[str]:
-    return docker("cat", "/proc/cmdline").split()
-
-
-def kept() -> tuple[str, str, str]:
-    """Version that is booted, the one before, and how far the latest update is."""
-    found = read_kept(Instance(NAME))
-    assert found.current is not None
-    return found.current.version, found.former.version if found.former else "", found.update.step if found.update else ""
+    return docker(NAME, "cat", "/proc/cmdline").split()
 
 
 def test_a_release_is_booted_and_known_again(shop: Shop) -> None:
     folder = shop.release("1.0.0")
     said = done(*BOOT, "--image", str(folder), "--key", str(shop.signers))
     assert "image          1.0.0, verified" in said
-    docker("sh", "-c", "echo before >/data/note; sync")
+    docker(NAME, "sh", "-c", "echo before >/data/note; sync")
     found = row(NAME)
     assert (found["image"]["version"], found["image"]["verified"], found["profile"]) == ("1.0.0", True, "default")
     shutil.rmtree(folder)
@@ -142,11 +83,11 @@ def test_an_update_boots_the_new_image_with_the_same_data(shop: Shop) -> None:
     assert "self-test      a container's root is id " in said
     assert "updated        from 1.0.0, verified to 1.1.0, verified" in said
     assert "cofferdam.release=1.1.0" in words_of_the_kernel()
-    assert docker("cat", "/data/note") == "before"
-    assert kept() == ("1.1.0", "1.0.0", "confirmed")
+    assert docker(NAME, "cat", "/data/note") == "before"
+    assert versions(NAME) == ("1.1.0", "1.0.0", "confirmed")
     again = done("update", *NAMED, "--image", str(shop.home / "1.1.0"), "--key", str(shop.signers))
     assert "there is nothing to do" in again
-    docker("sh", "-c", "echo after >>/data/note; sync")
+    docker(NAME, "sh", "-c", "echo after >>/data/note; sync")
 
 
 def test_a_killed_update_is_undone_by_the_next_command(shop: Shop) -> None:
@@ -164,23 +105,23 @@ def test_a_killed_update_is_undone_by_the_next_command(shop: Shop) -> None:
         command.send_signal(signal.SIGKILL)
         status = command.wait()
     assert status == -signal.SIGKILL
-    assert kept() == ("1.1.0", "1.0.0", "planned")
+    assert versions(NAME) == ("1.1.0", "1.0.0", "planned")
     found = row(NAME)
     assert found["state"] == "stopped"
     assert "the update to 1.2.0 was interrupted and is undone" in found["note"]
-    assert kept() == ("1.1.0", "1.0.0", "rolled back")
+    assert versions(NAME) == ("1.1.0", "1.0.0", "rolled back")
 
 
 def test_an_image_that_does_not_boot_is_undone_by_itself(shop: Shop) -> None:
     done(*BOOT)
-    assert docker("cat", "/data/note").split() == ["before", "after"]
+    assert docker(NAME, "cat", "/data/note").split() == ["before", "after"]
     refused = inv("update", *NAMED, "--image", str(shop.home / "1.2.0"), "--key", str(shop.signers))
     assert refused.returncode == 5, refused.stderr
     assert "the update to 1.2.0 failed and was undone; 1.1.0 runs again:" in refused.stderr
     assert "kernel panicked" in refused.stderr
-    assert kept() == ("1.1.0", "1.0.0", "rolled back")
+    assert versions(NAME) == ("1.1.0", "1.0.0", "rolled back")
     assert "cofferdam.release=1.1.0" in words_of_the_kernel()
-    assert docker("cat", "/data/note").split() == ["before", "after"]
+    assert docker(NAME, "cat", "/data/note").split() == ["before", "after"]
 
 
 def test_a_data_disk_of_a_newer_format_is_refused_by_host_and_guest(shop: Shop) -> None:
