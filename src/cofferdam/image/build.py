@@ -44,7 +44,7 @@ from cofferdam.tools.lists import read_list
 from cofferdam.tools.lock import KERNEL_SOURCE, TOOLS, Lock, pinned, root_tree
 from cofferdam.tools.tree import ensure_tools
 
-_VERSION = 5
+_VERSION = 6
 """To be raised when this module makes the image in another way."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,13 +133,11 @@ def read_lock(tree: str, directory: Path = LOCKS) -> Contents:
 
 
 def write_lock(tree: str, contents: Contents, directory: Path = LOCKS) -> None:
-    """Write a tree's lock: sorted, a package a line, so that a change is a line of `git diff`."""
-    values = contents.model_dump(mode="json")
-    lists: Mapping[str, list[dict[str, str]]] = {
-        "archives": sorted(values["archives"], key=lambda each: (each["codename"], each["suite"])),
-        "packages": sorted(values["packages"], key=lambda each: (each["name"], each["architecture"])),
-    }
-    blocks = [f' "{name}": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]" for name, rows in lists.items()]
+    """Write a tree's lock: a package a line, so that a change is a line of `git diff`."""
+    lists: dict[str, list[dict[str, str]]] = contents.model_dump(mode="json")
+    blocks = [
+        f' "{name}": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]" for name, rows in sorted(lists.items())
+    ]
     write_text(directory / f"{tree}.json", "{\n" + ",\n".join(blocks) + "\n}\n")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from cofferdam.cache import file_digest
 from cofferdam.errors import BuildError
@@ -42,12 +42,25 @@ class Archive(BaseModel):
 
 
 class Contents(BaseModel):
-    """What is in a Debian tree, and the suites that it came from."""
+    """What is in a Debian tree, and the suites that it came from; in one order, whoever found them and where.
+
+    apt names its lists after the mirror, and images hold these lists: in apt's order they were not the same for everyone.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     packages: list[Package]
     archives: list[Archive]
+
+    @field_validator("packages")
+    @classmethod
+    def _packages_in_order(cls, found: list[Package]) -> list[Package]:
+        return sorted(found, key=lambda each: (each.name, each.architecture))
+
+    @field_validator("archives")
+    @classmethod
+    def _archives_in_order(cls, found: list[Archive]) -> list[Archive]:
+        return sorted(found, key=lambda each: (each.codename, each.suite))
 
 
 def paragraphs(lines: Iterable[str]) -> Iterator[dict[str, str]]:

@@ -5,7 +5,7 @@ import pytest
 from cofferdam.errors import BuildError
 from cofferdam.profile import load_profile
 from cofferdam.rootfs.build import removal_patterns
-from cofferdam.tools.packages import archives, installed, paragraphs
+from cofferdam.tools.packages import Archive, Contents, Package, archives, installed, paragraphs
 
 STATUS = """Package: crun
 Status: install ok installed
@@ -98,3 +98,15 @@ def test_a_topic_can_take_back_what_another_one_removes():
     assert pattern in removed["default"]
     assert pattern not in removed["debug"]
     assert not [line for lines in removed.values() for line in lines if line.startswith("!")]
+
+
+def test_what_was_found_is_in_one_order_whatever_apt_calls_its_lists():
+    suites = [Archive(origin="Debian", suite=name, codename=name, version="", date="") for name in ("b", "a", "c")]
+    names = [
+        Package(name=name, version="1", architecture=kind, source="s", sha256="0")
+        for name, kind in (("b", "all"), ("a", "b"), ("a", "a"))
+    ]
+    one, other = Contents(packages=names, archives=suites), Contents(packages=names[::-1], archives=suites[::-1])
+    assert one.model_dump_json() == other.model_dump_json()
+    assert [each.codename for each in one.archives] == ["a", "b", "c"]
+    assert [(each.name, each.architecture) for each in one.packages] == [("a", "a"), ("a", "b"), ("b", "all")]
