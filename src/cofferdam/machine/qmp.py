@@ -98,7 +98,12 @@ class Monitor:
 async def connected(address: Address) -> QMPClient:
     """A connected client for asynchronous callers. Raises QMPError, OSError, EOFError."""
     client = QMPClient("cofferdam")
-    await client.connect((LOOPBACK, address.port) if address.port else address.path, address.tls)
+    try:
+        await client.connect((LOOPBACK, address.port) if address.port else address.path, address.tls)
+    except AssertionError as error:
+        # qemu.qmp 0.0.6 asserts that a session lives at its end: it does not when QEMU ends just then.
+        await _disconnect(client)
+        raise EOFError("QEMU ended while it was connected to") from error
     return client
 
 

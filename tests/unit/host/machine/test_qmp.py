@@ -58,14 +58,18 @@ class Server:
             command = request["execute"]
             self.commands.append(command)
             answer = self.answers.get(command, {})
+            own = {"id": request["id"]} if "id" in request else {}
             if answer == "hang up":
+                connection.shutdown(socket.SHUT_RDWR)
+                return
+            if answer == "answer and hang up":
+                say({**own, "return": {}})
                 connection.shutdown(socket.SHUT_RDWR)
                 return
             if answer == "silence":
                 continue
             if command != "qmp_capabilities":
                 say({"event": "NOISE", "data": {}, "timestamp": {"seconds": 1, "microseconds": 0}})
-            own = {"id": request["id"]} if "id" in request else {}
             say({**own, **(answer if "error" in answer else {"return": answer})})
 
     def close(self) -> None:
@@ -151,3 +155,12 @@ def test_other_commands_mind_that_qemu_is_gone(server):
     server.answers["stop"] = "hang up"
     with Monitor(server.address) as monitor, pytest.raises(InstanceError, match="does not answer"):
         monitor.pause()
+
+
+@pytest.mark.parametrize("answer", ["hang up", "answer and hang up"])
+def test_qemu_may_end_while_it_is_connected_to(server, answer):
+    """The second is a race in qemu.qmp: it asserts that the session it has just made lives."""
+    server.answers["qmp_capabilities"] = answer
+    for _ in range(30):
+        with pytest.raises(InstanceError, match="does not answer"), Monitor(server.address) as monitor:
+            monitor.status()
