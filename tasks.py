@@ -102,6 +102,7 @@ _BOOT = {
     "activate": "make the docker context the current one until the instance stops; default: yes",
     "timeout": "seconds until Docker must be ready",
     "timings": "show where the time went",
+    "plot": "draw that into this SVG file, too",
     "json": JSON,
 }
 
@@ -123,6 +124,7 @@ def boot(
     share: list[str] | None = None,
     timeout: str = "",
     timings: bool = False,
+    plot: str = "",
     json: bool = False,
     socket: str = "",
     ca_file: list[str] | None = None,
@@ -152,7 +154,7 @@ def boot(
     options |= {} if activate else {"activate": False}
     switches = {"hyperv": hyperv, "native": native, "emulate_hyperv": emulate_hyperv, "tpm": tpm}
     options |= {key: True for key, given in switches.items() if given}
-    imageverbs.boot(as_json=json, timings=timings, image=image, key=key, unverified=unverified, **options)
+    imageverbs.boot(as_json=json, timings=timings, plot=plot, image=image, key=key, unverified=unverified, **options)
 
 
 @task(help={"name": NAME, "plot": "draw them into this SVG file", "json": JSON})

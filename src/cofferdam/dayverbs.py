@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cofferdam.errors import HostError, InstanceError, UsageError
@@ -11,6 +12,8 @@ from cofferdam.machine.instance import Instance
 from cofferdam.plot import Bar, bars_svg
 from cofferdam.timings import Timings, read_timings
 from cofferdam.verbs import show, show_json
+
+_WRITABLE = "Name a file in a directory that you can write."
 
 
 def timings(name: str, *, as_json: bool = False, plot: str = "") -> None:
@@ -26,7 +29,12 @@ def timings(name: str, *, as_json: bool = False, plot: str = "") -> None:
     if as_json:
         show_json(found.as_dict())
     else:
-        show([*found.lines(), *([f"plot         {plot}"] if plot else [])])
+        show([*found.lines(), *plotted(plot)])
+
+
+def plotted(plot: str) -> list[str]:
+    """The line that names the file of a chart, if one was wanted."""
+    return [f"plot         {plot}"] if plot else []
 
 
 def chart(found: Timings) -> str:
@@ -85,6 +93,17 @@ def page(name: str, port: str = "", *, open_it: bool = False) -> None:
     serve(name, int(port or 0), open_it=open_it)
 
 
+def check_output(path: Path) -> None:
+    """Refuse a file that the user named, before the work whose result it is for.
+
+    Raises:
+        UsageError: `write_output` could not write it.
+    """
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        why = "it is a directory" if path.is_dir() else f"{path.parent} is no directory that can be written to"
+        raise UsageError(f"{path} cannot be written: {why}", hint=_WRITABLE)
+
+
 def write_output(path: Path, content: str | bytes) -> None:
     """Write a file that the user named.
 
@@ -94,6 +113,4 @@ def write_output(path: Path, content: str | bytes) -> None:
     try:
         write_private(path, content)
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", hint="Name a file in a directory that you can write."
-        ) from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=_WRITABLE) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cofferdam.dayverbs import chart, check_output, plotted, write_output
 from cofferdam.errors import UsageError
 from cofferdam.machine import api
 from cofferdam.machine import update as updating
@@ -30,6 +31,7 @@ def boot(
     *,
     as_json: bool = False,
     timings: bool = False,
+    plot: str = "",
     image: str = "",
     key: str = "",
     unverified: bool = False,
@@ -40,6 +42,7 @@ def boot(
     Args:
         as_json: for scripts.
         timings: also where the time went.
+        plot: SVG file for where the time went.
         image: a release folder, or `latest`; see `named_image`.
         key: allowed_signers file.
         unverified: whatever `inv verify` says.
@@ -47,15 +50,19 @@ def boot(
     """
     follow, progress = image == LATEST, Progress()
     settings = boot_settings(**options, image="" if follow else image)
+    if plot:
+        check_output(Path(plot))
     chosen = named_image(settings, key, unverified=unverified, progress=progress)
     if follow:
         chosen = _latest(settings.profile)
     report = api.boot(settings, progress, chosen, follow=follow)
-    measured = read_timings(Instance(report.instance)) if timings else None
+    measured = read_timings(Instance(report.instance)) if timings or plot else None
+    if measured and plot:
+        write_output(Path(plot), chart(measured))
     if as_json:
         show_json(report.as_dict() | ({"timings": measured.as_dict()} if measured else {}))
     else:
-        show([*report.lines(), *(measured.lines() if measured else [])])
+        show([*report.lines(), *(measured.lines() if measured else []), *plotted(plot)])
 
 
 def named_image(settings: BootSettings, key: str, *, unverified: bool, progress: Progress) -> Image | None:

@@ -8,6 +8,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 NAME = "daily"
 NAMED = ("--name", NAME)
 BOOT = ("boot", *NAMED, "--profile", "debug", *SMALL)
+PLOT = "boot.svg"
 NOTE = "/var/lib/docker/note"
 
 
@@ -39,7 +41,7 @@ def write(text: str) -> None:
 def daily(machines: Machines) -> Iterator[None]:
     """The instance, booted; the tests of this module follow each other."""
     machines.image("debug")
-    done(*BOOT, "--share", str(machines.directory))
+    done(*BOOT, "--share", str(machines.directory), "--timings", "--plot", str(machines.directory / PLOT))
     yield
     if Instance(NAME).state() not in (State.ABSENT, State.DELETED):
         api.stop(NAME, force=True)
@@ -61,9 +63,11 @@ def test_our_own_directories_are_covered_in_a_share(machines: Machines) -> None:
     assert row(NAME)["shares"] == [{"path": str(machines.directory), "read_only": False}]
 
 
-def test_timings_add_up_and_name_the_services() -> None:
-    """The guest tells when its services were ready; what each stage adds makes up the whole boot."""
+def test_timings_add_up_and_name_the_services(machines: Machines) -> None:
+    """The guest tells when its services were ready; what each stage adds makes up the whole boot, in the chart that it drew, too."""
     found = json.loads(done("timings", *NAMED, "--json"))
+    words = {element.text for element in ElementTree.parse(machines.directory / PLOT).iter() if element.text}
+    assert {*(stage["name"] for stage in found["stages"]), *(f"+{stage['adds']:.2f} s" for stage in found["stages"])} <= words
     stages = {stage["name"]: stage for stage in found["stages"]}
     assert {"firmware", "kernel", "data disk", "policy", "dockerd", "proxy", "ready"} <= set(stages)
     assert abs(sum(stage["adds"] for stage in found["stages"]) - stages["ready"]["end"]) < 0.5

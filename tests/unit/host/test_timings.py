@@ -154,6 +154,23 @@ def test_boot_with_timings_shows_them_after_its_report(instance, guest, monkeypa
     assert "timings" not in json.loads(capsys.readouterr().out)
 
 
+def test_boot_draws_where_its_time_went_and_says_before_that_it_cannot(instance, guest, monkeypatch, capsys, tmp_path):
+    booted = []
+    report = BootReport("box", "default", "tcg", "", "7.3", SECONDS, {}, "tcp://127.0.0.1:2376", Path("/c"), None)
+    monkeypatch.setattr(api, "boot", lambda *_, **__: booted.append(1) or report)
+    for path in (tmp_path / "none/boot.svg", tmp_path):
+        with pytest.raises(UsageError, match="cannot be written") as error:
+            imageverbs.boot(name="box", timings=True, plot=str(path))
+        assert error.value.hint
+    assert not booted
+    drawn = tmp_path / "boot.svg"
+    imageverbs.boot(name="box", timings=True, plot=str(drawn))
+    assert ">dockerd<" in drawn.read_text()
+    *_, stages_end, last = capsys.readouterr().out.splitlines()
+    assert "after power-on" in stages_end
+    assert last.split() == ["plot", str(drawn)]
+
+
 def test_a_guest_that_does_not_answer_leaves_the_phases_and_a_note(instance):
     found = read_timings(instance)
     assert [stage.name for stage in found.stages] == ["kernel", "user space", "ready"]
