@@ -16,14 +16,14 @@ settings.load_profile("any-machine")
 
 
 def group_of(nodeid: str) -> str:
-    """What runs in one worker, in order: the tests of one VM, those that boot machines for themselves, of the browser, or a single one."""
+    """What runs in one worker, in order: the tests of one VM, a module's that boot machines for themselves, the browser's, or a single one."""
     if nodeid.partition("::")[0].endswith("/test_browser.py"):
         return "browser"
     if not nodeid.startswith("tests/image/"):
         return nodeid
     found = _VM.search(nodeid)
     if found is None:
-        return "machines"
+        return nodeid.partition("::")[0]
     # half of all rows on debug go past the API proxy: they have a machine of their own, or they would be the end that all wait for
     return "boundary" if found[1] == "debug" and "/test_isolation_" in nodeid else found[1]
 

@@ -7,10 +7,13 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
+from qemu.qmp.qmp_client import GreetingError
 
 from cofferdam.errors import InstanceError
 from cofferdam.machine.channels import LOOPBACK, Address
+
+_GREETINGS = 3
 
 
 class Monitor:
@@ -99,12 +102,22 @@ async def connected(address: Address) -> QMPClient:
     """A connected client for asynchronous callers. Raises QMPError, OSError, EOFError."""
     client = QMPClient("cofferdam")
     try:
-        await client.connect((LOOPBACK, address.port) if address.port else address.path, address.tls)
+        await _greeted(client, address)
     except AssertionError as error:
         # qemu.qmp 0.0.6 asserts that a session lives at its end: it does not when QEMU ends just then.
         await _disconnect(client)
         raise EOFError("QEMU ended while it was connected to") from error
     return client
+
+
+async def _greeted(client: QMPClient, address: Address) -> None:
+    for left in reversed(range(_GREETINGS)):
+        try:
+            return await client.connect((LOOPBACK, address.port) if address.port else address.path, address.tls)
+        except ConnectError as error:
+            # QEMU begins with what it had not yet told to whoever was connected before.
+            if not (left and isinstance(error.exc, GreetingError)):
+                raise
 
 
 async def _disconnect(client: QMPClient) -> None:

@@ -28,6 +28,7 @@ class Server:
         self.commands: list[str] = []
         self.answers: dict[str, Any] = {"query-status": {"status": "running", "running": True}}
         self.greets = True
+        self.left: list[Any] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen(1)
@@ -51,6 +52,9 @@ class Server:
         def say(value: object) -> None:
             connection.sendall(json.dumps(value).encode() + b"\r\n")
 
+        for value in self.left:
+            say(value)
+        self.left.clear()
         say(GREETING)
         # Requests come without line ends, one at a time.
         while data := connection.recv(10_000):
@@ -164,3 +168,15 @@ def test_qemu_may_end_while_it_is_connected_to(server, answer):
     for _ in range(30):
         with pytest.raises(InstanceError, match="does not answer"), Monitor(server.address) as monitor:
             monitor.status()
+
+
+def test_what_was_left_for_the_client_before_is_passed_over(server):
+    server.left = [{"return": {}, "id": "of another"}]
+    with Monitor(server.address) as monitor:
+        assert monitor.status() == "running"
+
+
+def test_who_never_greets_rightly_is_no_monitor(server, monkeypatch):
+    monkeypatch.delitem(GREETING, "QMP")
+    with pytest.raises(InstanceError, match="does not answer"), Monitor(server.address):
+        pass
