@@ -8,7 +8,7 @@ from invoke import Collection, Context, Exit, Task, task
 
 from cofferdam.buildmenu import BOOT_FORMAT, build_vm
 from cofferdam.imagemenu import UPDATE_TASKS
-from cofferdam.menu import JSON, NAME, PROFILE, verb
+from cofferdam.menu import JSON, NAME, PROFILE, QUIET, verb, working
 from cofferdam.releasemenu import RELEASE_TASKS, keys
 
 
@@ -44,7 +44,8 @@ def desktop(share: list[str] | None, socket: str, ca_file: list[str] | None, pro
     return {"shares": shares_option(share or []), "socket": socket, "ca_files": ca_file, "proxy": proxy}
 
 
-@task(help={"profile": PROFILE, "name": NAME, **_DESKTOP}, iterable=["share", "ca_file"], klass=Lettered)
+@task(help={"profile": PROFILE, "name": NAME, **_DESKTOP, "quiet": QUIET}, iterable=["share", "ca_file"], klass=Lettered)
+@working
 @verb
 def up(
     _: Context,
@@ -104,10 +105,12 @@ _BOOT = {
     "timings": "show where the time went",
     "plot": "draw that into this SVG file, too",
     "json": JSON,
+    "quiet": QUIET,
 }
 
 
 @task(help=_BOOT, iterable=["share", "ca_file"], klass=Lettered)
+@working
 @verb
 def boot(
     _: Context,
@@ -253,8 +256,10 @@ def ssh(_: Context, name: str = "default", command: str = "") -> None:
         "out": "directory of the results",
         "plot": "draw the ratios into this SVG file",
         "json": JSON,
+        "quiet": QUIET,
     }
 )
+@working
 @verb
 def bench(_: Context, runs: int = 5, out: str = "bench/results", plot: str = "", json: bool = False) -> None:
     """Measure against stock runc and stock Debian in one run; not a test.  Example: inv bench --runs 3 --plot ratios.svg"""
@@ -290,7 +295,8 @@ def list_instances(_: Context, json: bool = False) -> None:
     lifeverbs.list_instances(as_json=json)
 
 
-@task(help={"name": NAME, "force": "end it at once, as if the power failed", "json": JSON})
+@task(help={"name": NAME, "force": "end it at once, as if the power failed", "json": JSON, "quiet": QUIET})
+@working
 @verb
 def restart(_: Context, name: str = "default", force: bool = False, json: bool = False) -> None:
     """Stop an instance and boot it as it was booted last, with the sizes stored since.  Example: inv restart --name work"""

@@ -7,7 +7,7 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import task
 
-from cofferdam.menu import JSON, PROFILE, verb
+from cofferdam.menu import JSON, PROFILE, QUIET, verb, working
 
 _FORMAT = "raw, qcow2 or vhdx: a disk for firmware; or direct: kernel and root"
 _KEYS = {
@@ -28,12 +28,14 @@ _BUILD = {
     "check-reproducible": "build twice and compare: all, or root, which leaves the kernel out",
     "packages": "with --locked: a directory of `inv lock --keep`, in the place of the suites",
     "json": JSON,
+    "quiet": QUIET,
     "format": f"as one file as well: {_FORMAT}",
     **_KEYS,
 }
 
 
 @task(help=_BUILD)
+@working
 @verb
 def build_vm(
     _: Context,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from cofferdam.menu import JSON, NAME, verb
+from cofferdam.menu import JSON, NAME, QUIET, verb, working
 
 _UPDATE = {
     "name": NAME,
@@ -15,10 +15,12 @@ _UPDATE = {
     "snapshot": "copy the data disk before",
     "allow-downgrade": "also to an older version",
     "json": JSON,
+    "quiet": QUIET,
 }
 
 
 @task(help=_UPDATE)
+@working
 @verb
 def update(
     _: Context,
@@ -37,7 +39,8 @@ def update(
     imageverbs.update(name, image=image, registry=from_, key=key, **options)
 
 
-@task(help={"name": NAME, "json": JSON})
+@task(help={"name": NAME, "json": JSON, "quiet": QUIET})
+@working
 @verb
 def rollback(_: Context, name: str = "default", json: bool = False) -> None:
     """Go back to the image before the latest update, with the same data disk.  Example: inv rollback --name work"""

@@ -14,11 +14,11 @@ from cofferdam.errors import CofferdamError, UsageError
 PROFILE = "image recipe, a file in profiles/"
 NAME = "instance"
 JSON = "print JSON for scripts"
+QUIET = "show no progress: only the result, and errors"
 
 
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turn a user error into its message, next step, log and exit status; anything else is a bug and keeps its traceback."""
-
     wanted = {name for name, parameter in signature(function).parameters.items() if parameter.default is Parameter.empty}
 
     def refuse_options(given: dict[str, Any]) -> None:
@@ -41,4 +41,20 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             raise Exit("interrupted; nothing half-made was kept", code=130) from None
 
+    return wrapper
+
+
+def working(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that shows progress the option `--quiet`; its help is QUIET."""
+
+    @wraps(function)
+    def wrapper(*args: Any, quiet: bool = False, **kwargs: Any) -> Any:
+        # The menu itself must not wait for what prints.
+        from cofferdam.progress import quietly
+
+        with quietly(quiet):
+            return function(*args, **kwargs)
+
+    own, option = signature(function), Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+    wrapper.__signature__ = own.replace(parameters=[*own.parameters.values(), option])  # type: ignore[attr-defined]
     return wrapper

@@ -10,10 +10,18 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from cofferdam.errors import UsageError
-from cofferdam.menu import JSON, PROFILE, verb
+from cofferdam.menu import JSON, PROFILE, QUIET, verb, working
 
 
-@task(help={"update": "lock what the suites offer now", "keep": "copy all locked package files to this directory", "json": JSON})
+@task(
+    help={
+        "update": "lock what the suites offer now",
+        "keep": "copy all locked package files to this directory",
+        "json": JSON,
+        "quiet": QUIET,
+    }
+)
+@working
 @verb
 def lock(_: Context, update: bool = False, keep: str = "", json: bool = False) -> None:
     """Compare vm/lock with what the suites offer; ends with 1 when they differ.  Example: inv lock --update"""
@@ -98,10 +106,12 @@ _RELEASE = {
     "until": "the last step to do: build, artefact, boot, tests, bench, packages, notes, folder or verified",
     "dry-run": "only show the steps, and which are done already",
     "json": JSON,
+    "quiet": QUIET,
 }
 
 
 @task(help=_RELEASE, iterable=["profile", "format"])
+@working
 @verb
 def release(
     _: Context,
@@ -145,10 +155,12 @@ _PUBLISH = {
     "format": "with --container-disk: qcow2 or raw",
     "key": _SIGNERS,
     "json": JSON,
+    "quiet": QUIET,
 }
 
 
 @task(help=_PUBLISH)
+@working
 @verb
 def publish(
     _: Context,
@@ -167,7 +179,15 @@ def publish(
     deliververbs.publish(directory, reference, as_json=json, **options)
 
 
-@task(help={"reference": "HOST/NAME:TAG or HOST/NAME@sha256:DIGEST", "directory": "the folder to make", "key": _SIGNERS})
+@task(
+    help={
+        "reference": "HOST/NAME:TAG or HOST/NAME@sha256:DIGEST",
+        "directory": "the folder to make",
+        "key": _SIGNERS,
+        "quiet": QUIET,
+    }
+)
+@working
 @verb
 def fetch(_: Context, reference: str, directory: str, key: str = "") -> None:
     """Get a release from an OCI registry, verified.  Example: inv fetch registry.example.com/cofferdam:1.0.0 cofferdam-1.0.0"""
