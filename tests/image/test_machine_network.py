@@ -2,108 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
-import http.server
+import json
 import os
-import ssl
 import stat
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from cofferdam.machine import api
+from servers.company import KNOWN, PAGE, UNKNOWN, Authority, Company, serve
 from vmtest.flows import network
 from vmtest.machines import Machines
 from vmtest.vm import Vm
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
-KNOWN, UNKNOWN = "registry.company.test", "registry.elsewhere.test"
 MTU = 1400
-
-
-class Authority:
-    """A certificate authority in a directory."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self.directory, self.key = directory, ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = self._builder(self.name, self.key.public_key()).add_extension(x509.BasicConstraints(True, None), critical=True)
-        self.file = directory / f"{name}.pem"
-        self.file.write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def _builder(self, subject: x509.Name, key: Any) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(key)
-        builder = builder.serial_number(x509.random_serial_number())
-        return builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=30))
-
-    def server(self, host: str) -> ssl.SSLContext:
-        """TLS of a server with this name."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        builder = self._builder(subject, key.public_key())
-        made = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False).sign(
-            self.key, hashes.SHA256()
-        )
-        kind = serialization.PrivateFormat.PKCS8
-        text = key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption())
-        file = self.directory / f"{host}.pem"
-        file.write_bytes(text + made.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
-
-
-@dataclass
-class Company:
-    """A proxy on this machine, and behind it two registries without images.
-
-    Attributes:
-        port: of the proxy.
-        asked: hosts that it was asked for.
-        paths: requests that a registry got, by its name.
-    """
-
-    port: int = 0
-    asked: list[str] = field(default_factory=list)
-    paths: list[tuple[str, str]] = field(default_factory=list)
-
-
-def serve(company: Company, contexts: dict[str, ssl.SSLContext]) -> http.server.ThreadingHTTPServer:
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_CONNECT(self) -> None:
-            host = self.path.partition(":")[0]
-            company.asked.append(host)
-            self.send_response(200)
-            self.end_headers()
-            try:
-                with contexts[host].wrap_socket(self.connection, server_side=True) as inner:
-                    request = inner.recv(65536).split(b" ")
-                    company.paths.append((host, request[1].decode()))
-                    status = b"200 OK" if request[1] == b"/v2/" else b"404 Not Found"
-                    body = b"{}" if request[1] == b"/v2/" else b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}'
-                    head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-                    inner.sendall(head % (status, len(body)) + body)
-            except OSError:
-                pass  # the client does not trust it
-            self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    company.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
 
 
 @dataclass(frozen=True)
@@ -119,15 +35,13 @@ class Networked:
 @pytest.fixture(scope="module")
 def networked(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Networked]:
     directory = tmp_path_factory.mktemp("company")
-    ours, others, company = Authority(directory, "company"), Authority(directory, "others"), Company()
-    server = serve(company, {KNOWN: ours.server(KNOWN), UNKNOWN: others.server(UNKNOWN)})
+    ours, others = Authority(directory, "company"), Authority(directory, "others")
     path = machines.directory / "docker.sock"
     before = machines.current_context()
-    options = {"memory": "1G", "mtu": str(MTU), "proxy": f"http://127.0.0.1:{company.port}"}
-    with machines.extra("network", "debug", socket=path, ca_files=(ours.file,), **options) as vm:
-        yield Networked(vm, company, path, before)
-    server.shutdown()
-    server.server_close()
+    with serve({KNOWN: ours.server(KNOWN), UNKNOWN: others.server(UNKNOWN)}) as company:
+        options = {"memory": "1G", "mtu": str(MTU), "proxy": f"http://127.0.0.1:{company.port}"}
+        with machines.extra("network", "debug", socket=path, ca_files=(ours.file,), **options) as vm:
+            yield Networked(vm, company, path, before)
 
 
 def test_pulls_go_through_the_proxy_and_trust_the_companys_authority(networked: Networked) -> None:
@@ -140,6 +54,20 @@ def test_pulls_go_through_the_proxy_and_trust_the_companys_authority(networked: 
 def test_another_authority_is_not_trusted(networked: Networked) -> None:
     networked.vm.fail("pull", f"{UNKNOWN}/tool:1", match="x509: certificate signed by unknown authority")
     assert not [path for host, path in networked.company.paths if host == UNKNOWN]
+
+
+def test_containers_and_builds_have_the_proxy_of_the_clients_configuration(networked: Networked, tmp_path: Path) -> None:
+    """As Docker documents: `proxies` there become variables of each container and each step of a build."""
+    vm, company, address = networked.vm, networked.company, networked.company.seen_by_the_vm
+    settings = json.loads((vm.program.config / "config.json").read_text())
+    settings["proxies"] = {"default": {"httpProxy": address, "httpsProxy": address}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    by_proxy = vm.with_environment({"DOCKER_CONFIG": str(tmp_path)})
+    assert by_proxy.run(command=("wget", "-qO-", "http://container.company.test/")) == PAGE.decode()
+    recipe = f"FROM {vm.image('busybox')}\nRUN wget -qO /page http://build.company.test/\n"
+    made = by_proxy.succeed("build", "--quiet", "-", input=recipe.encode()).strip()
+    assert vm.succeed("run", "--rm", made, "cat", "/page") == PAGE.decode()
+    assert {"container.company.test", "build.company.test"} <= set(company.asked)
 
 
 def test_containers_may_have_the_authorities_and_not_change_them(networked: Networked) -> None:

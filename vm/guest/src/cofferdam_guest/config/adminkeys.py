@@ -130,7 +130,7 @@ KEYS: tuple[Key, ...] = (
         "portBindingBehavior",
         TEXT,
         DESKTOP,
-        "published ports stay inside the VM",
+        "published ports are on this machine alone, unless `inv boot --publish` names another address",
         ("default-port-binding", "default-local-port-binding", "local-only-port-binding"),
     ),
     *_setting("defaultNetworkingMode", TEXT, DESKTOP, "the VM's network is IPv4", ("dual-stack", "ipv4only", "ipv6only")),
