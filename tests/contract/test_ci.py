@@ -17,7 +17,7 @@ import yaml
 from cofferdam.image.formats import FORMATS
 from cofferdam.paths import ROOT
 from cofferdam.profile import load_profile, profile_names
-from cofferdam.release.manifest import SUFFIXES
+from cofferdam.release.manifest import SUFFIXES, SUMS
 from cofferdam.release.steps import STEPS
 
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab.yml": "vendor.gitlab-ci"}
@@ -85,3 +85,13 @@ def test_its_matrix_is_every_profile_that_is_released_and_every_format(name):
 def test_the_last_job_waits_for_all_others(name):
     found = jobs(name)
     assert set(found["release"]["needs"]) == set(found) - {"release"}
+
+
+def test_sigstore_signs_the_sums_of_what_was_verified_and_holds_up_nothing():
+    job = jobs("github.yml")["release"]
+    steps = [step.get("uses", "").partition("@")[0] or step["run"].split()[1] for step in job["steps"]]
+    attests = steps.index("actions/attest-build-provenance")
+    assert steps.index("verify") < attests < steps.index("publish")
+    assert job["steps"][attests]["continue-on-error"] is True
+    assert job["steps"][attests]["with"]["subject-checksums"].endswith(f"/{SUMS}")
+    assert {"id-token": "write", "attestations": "write"}.items() <= job["permissions"].items()
