@@ -83,8 +83,9 @@ def engine() -> Iterator[Any]:
 
 
 def said_at(place: str, port: int) -> bytes:
-    """What a connection says until it ends; nothing when there is none."""
+    """What a web server says; nothing when there is none."""
     with suppress(OSError), socket.create_connection((place, port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         return connection.makefile("rb").read()
     return b""
 
@@ -113,9 +114,9 @@ def test_published_ports_listen_on_the_address_that_the_boot_names(resolver: Pat
     port = free_port()
     assert docker(NAME, "echo", "there is an image") == "there is an image"
     with engine() as client:
-        command = ["busybox", "nc", "-lk", "-p", "8080", "-e", "busybox", "echo", "here"]
-        made = client.containers.run(IMAGE, command, ports={"8080/tcp": port}, detach=True, auto_remove=True)
+        command = ["busybox", "httpd", "-f", "-p", "8080", "-h", "/"]
+        made = client.containers.run(IMAGE, command, ports={"8080/tcp": port}, detach=True)
         try:
-            wait_until(lambda: said_at(OFFICE, port) == b"here\n", "the port answers", seconds=60, pause=1)
+            wait_until(lambda: said_at(OFFICE, port).startswith(b"HTTP/1."), "the port answers", seconds=60, pause=1)
         finally:
-            made.kill()
+            made.remove(force=True)
