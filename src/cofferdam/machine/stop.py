@@ -90,9 +90,11 @@ def stop_claimed(instance: Instance, *, force: bool = False, timeout: float = TI
 
 def _end(instance: Instance, state: State, *, force: bool, timeout: float) -> str:
     if not force and state is State.RUNNING:
-        if instance.send(POWER_OFF) and instance.wait_gone(timeout):
+        asked = instance.send(POWER_OFF)
+        if asked and instance.wait_gone(timeout):
             return "guest"
-        if _press_button(instance) and instance.wait_gone(_BUTTON_SECONDS):
+        # One that was too busy to answer has heard of it only now, and has the whole time from here on.
+        if _press_button(instance) and instance.wait_gone(_BUTTON_SECONDS if asked else timeout):
             return "button"
     instance.kill()
     return "killed"

@@ -51,6 +51,7 @@ def monitor(server: socket.socket) -> None:
                 if command == "cont":
                     RUNNING.set()
                 if command == "quit" or (command == "system_powerdown" and MODE != "deaf"):
+                    time.sleep(1 if MODE == "busy" else 0)
                     os._exit(0)
 
 
@@ -120,7 +121,7 @@ def guest(server: socket.socket) -> None:
             connection.recv(1)
         connection.close()
         connection, _ = server.accept()
-        if MODE not in ("stubborn", "deaf"):
+        if MODE not in ("stubborn", "deaf", "busy"):
             connection.sendall(b"".join(HISTORY))
             command = connection.recv(200)
             if b"poweroff" in command:
