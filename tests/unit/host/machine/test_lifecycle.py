@@ -182,10 +182,10 @@ def test_two_instances_beside_each_other(host):
     assert [row["state"] for row in api.status()] == ["stopped", "running"]
 
 
-@pytest.mark.parametrize(("behaviour", "how", "within"), [("stubborn", "button", 0.2), ("deaf", "killed", 0.2), ("busy", "button", 5)])
-def test_a_guest_that_does_not_obey_is_stopped_all_the_same(host, monkeypatch, behaviour, how, within):
+@pytest.mark.parametrize(("does", "how", "within"), [("stubborn", "button", 0.2), ("deaf", "killed", 0.2), ("busy", "button", 5)])
+def test_a_guest_that_does_not_obey_is_stopped_all_the_same(host, monkeypatch, does, how, within):
     monkeypatch.setattr("cofferdam.machine.stop._BUTTON_SECONDS", 0.3)
-    host.boot(f"kvm={behaviour}")
+    host.boot(f"kvm={does}")
     monkeypatch.setattr(Instance.send, "__defaults__", (0.2,))
     assert api.stop("box", timeout=within).how == how
     assert left_over(Instance("box")) == set()
