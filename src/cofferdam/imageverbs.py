@@ -57,12 +57,15 @@ def boot(
         chosen = _latest(settings.profile)
     report = api.boot(settings, progress, chosen, follow=follow)
     measured = read_timings(Instance(report.instance)) if timings or plot else None
-    if measured and plot:
-        write_output(Path(plot), chart(measured))
     if as_json:
         show_json(report.as_dict() | ({"timings": measured.as_dict()} if measured else {}))
     else:
-        show([*report.lines(), *(measured.lines() if measured else []), *plotted(plot)])
+        show([*report.lines(), *(measured.lines() if measured else [])])
+    if measured and plot:
+        # The machine runs, and how to reach it is said, whatever becomes of its chart.
+        write_output(Path(plot), chart(measured))
+        if not as_json:
+            show(plotted(plot))
 
 
 def named_image(settings: BootSettings, key: str, *, unverified: bool, progress: Progress) -> Image | None:

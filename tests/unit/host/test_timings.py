@@ -169,6 +169,10 @@ def test_boot_draws_where_its_time_went_and_says_before_that_it_cannot(instance,
     *_, stages_end, last = capsys.readouterr().out.splitlines()
     assert "after power-on" in stages_end
     assert last.split() == ["plot", str(drawn)]
+    monkeypatch.setattr(imageverbs, "check_output", lambda _: None)
+    with pytest.raises(UsageError, match="cannot be written"):
+        imageverbs.boot(name="box", plot=str(tmp_path / "none/boot.svg"))
+    assert "after power-on" in capsys.readouterr().out, "the machine runs, and its report is there"
 
 
 def test_a_guest_that_does_not_answer_leaves_the_phases_and_a_note(instance):
